@@ -1,0 +1,5 @@
+"""`python -m influent` is the `influent` command."""
+
+from .cli import main
+
+raise SystemExit(main())

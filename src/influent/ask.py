@@ -1,0 +1,173 @@
+"""The verb: χ( f ; at, of, over ) = E_{p ~ over} [ measure( ∂ of / ∂ at )(p) ]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .attribution import NOT_FULL, Attribution, Gap, Question
+from .cut import Cut, as_cut
+from .distribution import Distribution
+from .distributions import Line
+from .errors import QuestionError
+from .measures import contribution, gradient
+from .nets import Net, as_net
+from .probe import Cost
+from .quantities import Classes
+from .quantity import Quantity, as_quantity
+from .sweep import Job, Measure, Sweep, check_result
+
+
+def influence(
+    net: Net | nn.Module,
+    at: Cut | str | Sequence[Cut | str],
+    of: Quantity | Classes | Callable[[Tensor], Tensor] | Sequence[Any],
+    over: Distribution,
+    measure: Measure | Sequence[Measure] = gradient,
+    *,
+    chunk: int = 16,
+    progress: Callable[[int], None] | None = None,
+) -> Any:
+    """χ(f; at, of, over) = E_{p ~ over} [measure(∂ of / ∂ at)(p)], the influence of units on a behaviour.
+
+    - `at`: which units, a cut: `"inception_4c"`, `"inception_4c/channel"`, `INPUT`;
+    - `of`: which behaviour, a quantity or a function `[point, *y] → [point]`;
+    - `over`: over which inputs, a distribution;
+    - `measure`: counted how, a function of `Evidence`.
+
+    Returns an `Attribution`, `values [instance, *unit]` in units of `of` (per unit of `at`, for `gradient`). Where
+    `at`, `of` or `measure` is a list, nested dictionaries in that order, keyed by the words of the lists, all out of
+    one sweep. `chunk` is points per pass: it changes memory and time, never the result (an adaptive line runs
+    `chunk // 8` inputs side by side); `progress` is called with the number of points that each pass has run.
+
+    Errors: `QuestionError`, `CutError`, `NetError`, `InputError`, each with what to type instead.
+    Source: Leino et al. 2018, Eq 1 and 2; with `contribution`, Dhamdhere et al. 2018, Eq 1 to 3.
+
+    >>> linear = nn.Linear(3, 2, bias=False).eval()
+    >>> a = influence(linear, at="INPUT", of=Class(1), over=Point(torch.zeros(1, 3)))
+    >>> bool((a.values[0] == linear.weight[1]).all())
+    True
+    """
+    net = as_net(net)
+    if not isinstance(over, Distribution):
+        raise QuestionError(f"over= is a {type(over).__name__}, not a distribution. For one input: over=Point(x).")
+    if not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1:
+        raise QuestionError(f"chunk={chunk!r}: give the number of points per pass, 1 or more.")
+    if progress is not None and not callable(progress):
+        raise QuestionError(
+            f"progress={progress!r}: give a function that takes the number of points just run: bar.update."
+        )
+    ats, ofs, measures = _listed(at, "at"), _listed(of, "of"), _listed(measure, "measure")
+    for m in measures:
+        if not callable(m):
+            raise QuestionError(
+                f"measure={m!r} is no measure. Type inf.gradient, inf.contribution, or a function of Evidence."
+            )
+    words = [o if isinstance(o, Classes) else as_quantity(o) for o in ofs]
+    columns = [q for o in words for q in (o.quantities if isinstance(o, Classes) else (o,))]
+    job = Job(net, tuple(map(as_cut, ats)), tuple(q.bind(net) for q in columns), tuple(measures))
+    sweeps, resolved = _run(job, over, chunk, progress or (lambda points: None))
+
+    def answer(c: int, o: int, m: int) -> Attribution:
+        first = sum(len(w.quantities) if isinstance(w, Classes) else 1 for w in words[:o])
+        question = Question(job.at[c], words[o], over, measures[m])
+        return _attribution(job, sweeps, question, first, m, resolved)
+
+    return _nested(at, ats, lambda c: _nested(of, ofs, lambda o: _nested(measure, measures, lambda m: answer(c, o, m))))
+
+
+def _listed(word: Any, name: str) -> list[Any]:
+    items = list(word) if isinstance(word, list | tuple) else [word]
+    if not items:
+        raise QuestionError(f"{name}=[] is empty: there is nothing to explain.")
+    return items
+
+
+def _nested(word: Any, items: list[Any], make: Callable[[int], Any]) -> Any:
+    """One answer for a single word; for a list, a dictionary keyed by its items."""
+    if not isinstance(word, list | tuple):
+        return make(0)
+    return {item: make(k) for k, item in enumerate(items)}
+
+
+def _run(
+    job: Job, over: Distribution, chunk: int, progress: Callable[[int], None]
+) -> tuple[list[tuple[float, Sweep]], Distribution]:
+    resolved = over.resolve(job.net)
+    total = sum(weight for weight, _ in resolved.parts)
+    parts = [(weight / total, Sweep(job, part, chunk, progress).run()) for weight, part in resolved.parts]
+    sizes = {sweep.instances for _, sweep in parts}
+    if len(sizes) > 1:
+        raise QuestionError(f"The parts of a mixture have {sorted(sizes)} inputs. Give each part the same number.")
+    return parts, resolved
+
+
+def _attribution(
+    job: Job, parts: list[tuple[float, Sweep]], question: Question, first: int, m: int, resolved: Distribution
+) -> Attribution:
+    """The answer to one question, from the columns that belong to it."""
+    stacked = isinstance(question.of, Classes)
+    columns = range(first, first + (len(question.of.quantities) if isinstance(question.of, Classes) else 1))
+    cut = question.at
+
+    def gather(one: Callable[[Sweep, int], Tensor]) -> Tensor:
+        """Σ over the mixture's parts; one column, or all stacked as dimension 1."""
+        found = [sum((w * one(sweep, q) for w, sweep in parts[1:]), parts[0][0] * one(parts[0][1], q)) for q in columns]
+        return torch.stack(found, dim=1) if stacked else found[0]
+
+    values = gather(lambda sweep, q: sweep.tallies[cut, q, m].mean())
+    check_result(values, job.net, f"The influence of {cut.text}")
+    sweeps = [sweep for _, sweep in parts]
+    sampled = all(sweep.over.sampled for sweep in sweeps)
+    gap, note = _gap(gather, sweeps, question, columns, values)
+    residual = None
+    if gap is not None and all(isinstance(s.over, Line) and s.over.rule != "gauss" for s in sweeps):
+        residual = gather(lambda sweep, q: sweep.residual[cut, q])
+    return Attribution(
+        values=values,
+        question=question,
+        instances=tuple(range(sweeps[0].instances)),
+        axes=sweeps[0].axes[cut],
+        gap=gap,
+        note=note,
+        residual=residual,
+        stderr=_stderr(parts, cut, columns, m, stacked) if sampled else None,
+        count=torch.stack([s.tallies[cut, first, m].count for s in sweeps]).sum(0) if sampled else None,
+        cost=Cost(sum(s.probe.cost.forward for s in sweeps), sum(s.probe.cost.backward for s in sweeps)),
+        velocity=_velocity(sweeps, question),
+        net=job.net,
+    )
+
+
+def _gap(
+    gather: Callable[..., Tensor], sweeps: list[Sweep], question: Question, columns: range, values: Tensor
+) -> tuple[Gap | None, str]:
+    """Completeness, where it applies, and why not where it does not."""
+    if question.measure is not contribution:
+        return None, ""
+    if not all(sweep.full[question.at, q] for sweep in sweeps for q in columns):
+        return None, NOT_FULL
+    change = gather(lambda sweep, q: sweep.change[:, q])
+    units = values.double().cpu() if values.device.type != "mps" else values.cpu().double()
+    return Gap(units.flatten(change.dim()).sum(-1) - change, change), ""
+
+
+def _stderr(parts: list[tuple[float, Sweep]], cut: Cut, columns: range, m: int, stacked: bool) -> Tensor:
+    found = []
+    for q in columns:
+        variances = [(w, sweep.tallies[cut, q, m].variance_of_mean()) for w, sweep in parts]
+        total = torch.stack([w**2 * v for w, v in variances if v is not None]).sum(0)
+        found.append(total.sqrt())
+    return torch.stack(found, dim=1) if stacked else found[0]
+
+
+def _velocity(sweeps: list[Sweep], question: Question) -> str:
+    if question.measure is not contribution:
+        return ""
+    if all(s.over.place == question.at.place for s in sweeps):
+        return "exact (the path's own)"
+    exact = [isinstance(s.over, Line) and s.over.rule == "gauss" for s in sweeps]
+    return "exact (forward mode)" if all(exact) else "secant"

@@ -1,0 +1,124 @@
+"""Measures: how influence is counted at one point. Functions of `Evidence`, pointwise, `[point, *unit]`.
+
+A new measure is a function in any file: `lambda e: e.gradient.clamp(min=0)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from .errors import QuestionError
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one pass saw at one cut, unit by unit: each property is `[point, *unit]`.
+
+    `slope` is ∂of/∂neuron and `value` the neuron's activation, `[point, *neuron]`; `rate` gives the
+    activation's speed along the path, d value / dα (None off a path: the measure says so); `grouped` names
+    the dimensions that are summed to make units out of neurons, after products and before any average.
+
+    >>> pixels = Evidence(slope=torch.ones(1, 2, 3), value=torch.full((1, 2, 3), 5.0), rate=None, grouped=(2,))
+    >>> pixels.gradient_times_activation
+    tensor([[15., 15.]])
+    """
+
+    slope: Tensor
+    value: Tensor
+    rate: Callable[[], Tensor] | None
+    grouped: tuple[int, ...] = ()
+
+    def units(self, neurons: Tensor) -> Tensor:
+        """Neurons summed into units, `[point, *neuron] → [point, *unit]`."""
+        return neurons.sum(self.grouped) if self.grouped else neurons
+
+    @cached_property
+    def velocity(self) -> Tensor:
+        """d value / dα along the path, `[point, *neuron]`: a secant, or exact under `rule="gauss"`."""
+        if self.rate is None:
+            raise QuestionError(
+                "This measure needs a path, and the distribution has none. "
+                "Use over=Line(baseline, x), or the measure gradient or gradient_times_activation."
+            )
+        return self.rate()
+
+    @property
+    def gradient(self) -> Tensor:
+        """Σ over the unit's neurons of ∂of/∂neuron."""
+        return self.units(self.slope)
+
+    @property
+    def activation(self) -> Tensor:
+        """Σ over the unit's neurons of the activation."""
+        return self.units(self.value)
+
+    @property
+    def gradient_times_activation(self) -> Tensor:
+        """Σ over the unit's neurons of activation · ∂of/∂neuron."""
+        return self.units(self.slope * self.value)
+
+    @property
+    def contribution(self) -> Tensor:
+        """Σ over the unit's neurons of ∂of/∂neuron · d neuron / dα."""
+        return self.units(self.slope * self.velocity)
+
+
+def gradient(e: Evidence) -> Tensor:
+    """∂of/∂at: influence, where averaged over a distribution. Source: Leino et al. 2018, Eq 1 and 2.
+
+    >>> gradient(Evidence(slope=torch.tensor([[2.0]]), value=torch.tensor([[5.0]]), rate=None))
+    tensor([[2.]])
+    """
+    return e.gradient
+
+
+def contribution(e: Evidence) -> Tensor:
+    """∂of/∂at · d at/dα: integrated gradients at the input, conductance inside, over a `Line`.
+
+    Source: Sundararajan et al. 2017, as Dhamdhere et al. 2018, Eq 1 and 3. Errors: `QuestionError` off a path.
+
+    >>> three = torch.tensor([[3.0]])
+    >>> contribution(Evidence(slope=torch.tensor([[2.0]]), value=torch.tensor([[5.0]]), rate=lambda: three))
+    tensor([[6.]])
+    """
+    return e.contribution
+
+
+def activation(e: Evidence) -> Tensor:
+    """The activation itself, the control that influence is compared with (Dhamdhere et al. 2018, section 4).
+
+    >>> activation(Evidence(slope=torch.tensor([[2.0]]), value=torch.tensor([[5.0]]), rate=None))
+    tensor([[5.]])
+    """
+    return e.activation
+
+
+def gradient_times_activation(e: Evidence) -> Tensor:
+    """at · ∂of/∂at (Dhamdhere et al. 2018, section 4; printed there with a stray α).
+
+    >>> gradient_times_activation(Evidence(slope=torch.tensor([[2.0]]), value=torch.tensor([[5.0]]), rate=None))
+    tensor([[10.]])
+    """
+    return e.gradient_times_activation
+
+
+def magnitude(e: Evidence) -> Tensor:
+    """|∂of/∂at|, the size of a unit's influence at each point, before it is averaged.
+
+    >>> magnitude(Evidence(slope=torch.tensor([[-2.0]]), value=torch.tensor([[5.0]]), rate=None))
+    tensor([[2.]])
+    """
+    return e.gradient.abs()
+
+
+def square(e: Evidence) -> Tensor:
+    """(∂of/∂at)², as in the squared form of SmoothGrad (Hooker et al. 2019).
+
+    >>> square(Evidence(slope=torch.tensor([[-2.0]]), value=torch.tensor([[5.0]]), rate=None))
+    tensor([[4.]])
+    """
+    return e.gradient**2

@@ -1,0 +1,137 @@
+"""A net with its manners: labels, transform, baseline and axes beside the module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError, NetError, QuestionError, nearest
+from .photos import baseline, read_photo
+
+
+@dataclass(frozen=True, eq=False)
+class Net:
+    """A module, and what one must know to use it: what the zoo gives, and every function takes.
+
+    - `labels`: a name for each class, in the order of the outputs;
+    - `transform`: photo → `[1, *shape]`; with `encode` and `decode` (as `PixelTransform` has them)
+      baselines can be named and pictures drawn over the photo;
+    - `baseline`: the name of the default baseline, or a function `x → baseline`;
+    - `axes`: names of the neuron axes of cuts, `{"features.*": ("row", "column", "channel")}`;
+    - `layer`: the cut that the command line explains when none is asked for.
+
+    `torch.compile`d and `DataParallel` nets are unwrapped. Errors: `NetError` for traced nets.
+
+    >>> Net(nn.Linear(2, 3), labels=["cat", "dog", "cup"]).class_index("dog")
+    1
+    """
+
+    module: nn.Module
+    labels: Sequence[str] | None = None
+    transform: Callable[..., Any] | None = None
+    baseline: str | Callable[[Tensor], Tensor] | None = None
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layer: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "module", _unwrap(self.module))
+        object.__setattr__(self, "axes", dict(self.axes or {}))
+        labels = self.labels
+        if labels is not None and (isinstance(labels, str | Mapping) or not all(isinstance(n, str) for n in labels)):
+            raise QuestionError("labels= is a list of names, one for each class in order: labels=['cat', 'dog'].")
+
+    def class_index(self, name: int | str) -> int:
+        """The index of a class given by index or by name.
+
+        Errors: `QuestionError` for unknown names (with the nearest) and for names that occur twice.
+        """
+        if isinstance(name, bool) or not isinstance(name, int | str):
+            raise QuestionError(f"Class({name!r}): a class is one index or one name, Class(3) or Class('cat').")
+        if isinstance(name, int):
+            return name
+        if self.labels is None:
+            raise QuestionError(
+                f"Class {name!r} is asked for by name, but this net has no labels. Give the index, Class(3), or the "
+                "names, inf.Net(module, labels=[...])."
+            )
+        found = [i for i, label in enumerate(self.labels) if label == name]
+        found = found or [i for i, label in enumerate(self.labels) if label.lower() == name.lower()]
+        if not found:
+            raise QuestionError(f"This net has no class {name!r}.{nearest(name, self.labels)}")
+        if len(found) > 1:
+            both = ", ".join(f"Class({i})" for i in found)
+            raise QuestionError(f"The name {name!r} belongs to {len(found)} classes. Say which by index: {both}.")
+        return found[0]
+
+    def label(self, index: int) -> str:
+        """The name of a class, or `class 3` where there are no labels."""
+        return self.labels[index] if self.labels is not None and index < len(self.labels) else f"class {index}"
+
+    def read(self, photo: Any) -> Tensor:
+        """A photo (path or PIL image) as the net's input, `[1, *shape]`, on the net's device."""
+        if self.transform is None:
+            raise InputError(
+                "This net has no transform, so a photo cannot be read for it. "
+                "Give one, inf.Net(module, transform=...), or pass a tensor."
+            )
+        return self.placed(self.transform(read_photo(photo)))
+
+    def placed(self, x: Tensor) -> Tensor:
+        """A tensor on the net's device, and in its floating type."""
+        weight = next((p for p in self.module.parameters() if p.is_floating_point()), None)
+        if weight is None:
+            return x
+        return x.to(weight.device, weight.dtype) if x.is_floating_point() else x.to(weight.device)
+
+    def baseline_for(self, named: Any, x: Tensor) -> Tensor:
+        """A baseline of the shape of `x [instance, *shape]`, from a tensor, a name or a function of `x`."""
+        named = self.baseline if named is None else named
+        if isinstance(named, Tensor):
+            return self.placed(named)
+        if callable(named):
+            made = named(x)
+            if not isinstance(made, Tensor):
+                raise QuestionError(
+                    f"The baseline function gives a {type(made).__name__}, not a tensor like its input."
+                )
+            return self.placed(made)
+        if isinstance(named, str):
+            transform: Any = self.transform
+            if not (hasattr(transform, "encode") and hasattr(transform, "decode")):
+                raise QuestionError(
+                    f"The baseline {named!r} is a name in pixel space, but this net's transform cannot turn pixels "
+                    "into inputs. Give a tensor of the input's shape, or a transform with encode and decode "
+                    "(inf.PixelTransform)."
+                )
+            return self.placed(baseline(transform, named, x))
+        raise QuestionError(
+            "A Line needs a baseline, and this net names none. Give one: Line('black', x), Line(tensor, x), or "
+            "inf.Net(module, baseline=...)."
+        )
+
+
+def _unwrap(module: nn.Module) -> nn.Module:
+    """The module that hooks reach: out of `torch.compile` and `DataParallel`; traced nets are refused."""
+    if isinstance(module, Net):
+        return module.module
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = module.module
+        if inner is None:
+            break
+        module = inner
+    if isinstance(module, torch.jit.ScriptModule):
+        raise NetError("This net is traced or scripted (torch.jit): no hook runs inside it. Pass the original module.")
+    if not isinstance(module, nn.Module):
+        raise NetError(f"A net is a torch module or inf.Net(module, ...), not {type(module).__name__}.")
+    return module
+
+
+def as_net(net: Net | nn.Module) -> Net:
+    """A `Net` from one, or from a plain module."""
+    return net if isinstance(net, Net) else Net(net)

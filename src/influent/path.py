@@ -1,0 +1,112 @@
+"""Points on a path: each counted once its neighbours are known, with the residual of each segment.
+
+Velocity is the secant through the neighbours, weight half the distance between them: Σ weight · slope · velocity is
+then the trapezoid form ½(G_k + G_{k+1})·(y_{k+1} − y_k) of Shrikumar et al. 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from .cut import Cut
+from .distribution import Heard
+from .rows import Key, Rows, exact_type, take
+from .shapes import per_point
+
+Count = Callable[[Rows, Callable[[Cut], Tensor]], None]
+
+
+@dataclass
+class Ribbon:
+    """Static paths as they come, in descending α, one after another: a point waits for the next.
+
+    `count` adds up rows with their velocities; `residual[cut, of] [instance]` collects |residual| of the segments.
+    """
+
+    count: Count
+    residual: dict[Key, Tensor]
+    tail: Rows | None = None
+    counted: int = 0
+
+    def push(self, rows: Rows) -> None:
+        """More points."""
+        rows = rows if self.tail is None else Rows.cat([self.tail, rows])
+        n, closed = len(rows), bool(rows.alpha[-1] == 0.0)
+        self.take(rows, self.counted, n if closed else n - 1)
+        keep = n if closed else max(0, n - 2)
+        self.tail, self.counted = (None, 0) if closed else (rows[keep:], n - 1 - keep)
+
+    def take(self, rows: Rows, first: int, last: int) -> None:
+        """Count rows `first` to `last`; the rows around them are their neighbours, where they are of the same path."""
+        if last <= first:
+            return
+        joined = (rows.subject[1:] == rows.subject[:-1]).long()
+        after, before = torch.arange(len(rows)), torch.arange(len(rows))
+        after[:-1] += joined
+        before[1:] -= joined
+        after, before = after[first:last], before[first:last]
+        width, now = rows.alpha[after] - rows.alpha[before], rows[first:last]
+        own = {cut for cut, _ in now.along}
+
+        def rate(cut: Cut) -> Tensor:
+            if now.speed is not None and cut in own:
+                return now.speed
+            y = rows.seen[cut]
+            return (take(y, after) - take(y, before)) / per_point(width.to(y), y)
+
+        self.count(replace(now, weight=now.weight * width.abs() / 2), rate)
+        for k in range(first, min(last, len(rows) - 1)):
+            if joined[k]:
+                for key, total in self.residual.items():
+                    total[int(rows.instance[k])] += abs(segment_residual(rows[k : k + 1], rows[k + 1 : k + 2], key))
+
+
+def segment_residual(low: Rows, high: Rows, key: Key) -> float:
+    """ΔF − Σ_units ½(G_low + G_high)·(y_high − y_low) of the segment between two rows."""
+    change = float(high.values[0, key[1]] - low.values[0, key[1]])
+    if key in low.along:
+        return change - float((low.along[key] + high.along[key]) / 2 * (high.alpha - low.alpha))
+    step = high.seen[key[0]] - low.seen[key[0]]
+    return change - float(((low.slopes[key] + high.slopes[key]) * step).sum(dtype=exact_type(step))) / 2
+
+
+class Path:
+    """One adaptive path: its rows by position, and the residuals of each segment, computed once."""
+
+    def __init__(self, full: dict[Key, bool]) -> None:
+        self.rows: list[tuple[float, Rows]] = []
+        self.errors: dict[tuple[float, float], list[float]] = {}
+        self.full = full
+        # A cut that not all paths cross says nothing of ΔF: it is heard only where there is no other.
+        self.keys = [key for key, is_full in full.items() if is_full] or list(full)
+
+    def add(self, row: Rows) -> None:
+        """One more point."""
+        self.rows.append((float(row.alpha), row))
+        self.rows.sort(key=lambda pair: pair[0])
+
+    def heard(self) -> Heard:
+        """Positions, and each segment's residual: the largest over quantities and cuts, each in units of its own F."""
+        pairs = list(pairwise(self.rows))
+        for (a, low), (b, high) in pairs:
+            if (a, b) not in self.errors:
+                self.errors[a, b] = [self._error(low, high, key) for key in self.keys]
+        errors = torch.tensor([self.errors[a, b] for (a, _), (b, _) in pairs], dtype=torch.float64)
+        values = torch.cat([row.values for _, row in self.rows])[:, [q for _, q in self.keys]]
+        spread = (values.amax(0) - values.amin(0)).clamp(min=torch.finfo(torch.float64).tiny)
+        eps = max(torch.finfo(y.dtype).eps for y in self.rows[0][1].seen.values())
+        seen = errors.where(errors > 32 * eps * values.abs().amax(0), 0.0)
+        total = errors.sum(0) / (values[-1] - values[0]).abs()
+        return Heard([a for a, _ in self.rows], (seen / spread).amax(1).tolist(), float(total.max()))
+
+    def _error(self, low: Rows, high: Rows, key: Key) -> float:
+        if self.full[key]:
+            return abs(segment_residual(low, high, key))
+        # The distance between the left and the right sum stands in for the residual.
+        step = high.seen[key[0]] - low.seen[key[0]]
+        return float(((high.slopes[key] - low.slopes[key]) * step).abs().sum()) / 2

@@ -1,0 +1,159 @@
+"""The published methods: each one a row of at, of, over and measure, not a class."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .ask import influence
+from .attribution import Attribution
+from .cut import INPUT, Cut
+from .distributions import Gaussian, Line, Point
+from .measures import contribution, gradient, gradient_times_activation
+from .nets import Net
+from .quantities import Class, Predicted, Unit
+from .quantity import Combination, Quantity
+
+Of = Quantity | Callable[[Tensor], Tensor]
+_PREDICTED = Predicted()
+
+
+def saliency(net: Net | nn.Module, x: Tensor, of: Of = _PREDICTED) -> Attribution:
+    """∂F/∂x at x. Source: Simonyan et al. 2014; Leino et al. 2018, Eq 1 over a point.
+
+    >>> net, x = nn.Linear(3, 2).eval(), torch.ones(1, 3)
+    >>> saliency(net, x).values.shape
+    torch.Size([1, 3])
+    """
+    return influence(net, INPUT, of, Point(x), gradient)
+
+
+def gradient_times_input(net: Net | nn.Module, x: Tensor, of: Of = _PREDICTED) -> Attribution:
+    """x · ∂F/∂x at x. Source: Shrikumar et al. 2016.
+
+    >>> net, x = nn.Linear(3, 2).eval(), torch.ones(1, 3)
+    >>> gradient_times_input(net, x).values.shape
+    torch.Size([1, 3])
+    """
+    return influence(net, INPUT, of, Point(x), gradient_times_activation)
+
+
+def smoothgrad(
+    net: Net | nn.Module, x: Tensor, of: Of = _PREDICTED, std: float = 0.1, n: int = 50, seed: int = 0
+) -> Attribution:
+    """E ∂F/∂x over a Gaussian ball around x. Source: Smilkov et al. 2017.
+
+    >>> net, x = nn.Linear(3, 2).eval(), torch.ones(1, 3)
+    >>> smoothgrad(net, x, n=4).stderr.shape
+    torch.Size([1, 3])
+    """
+    return influence(net, INPUT, of, Gaussian(x, std, n, seed), gradient)
+
+
+def integrated_gradients(
+    net: Net | nn.Module, x: Tensor, of: Of = _PREDICTED, baseline: Any = None, n: int = 65, rule: str = "adaptive"
+) -> Attribution:
+    """(x − x′) ∫ ∂F/∂x dα. Source: Sundararajan et al. 2017; Dhamdhere et al. 2018, Eq 1.
+
+    >>> net, x = nn.Linear(3, 2).eval(), torch.ones(1, 3)
+    >>> integrated_gradients(net, x, baseline=0 * x).gap.absolute.item() < 1e-5
+    True
+    """
+    return influence(net, INPUT, of, Line(baseline, x, n, rule), contribution)
+
+
+def internal_influence(net: Net | nn.Module, x: Tensor, layer: Cut | str, of: Of = _PREDICTED) -> Attribution:
+    """∂F/∂y at a layer y = h(x), at x. Source: Leino et al. 2018, Eq 2.
+
+    >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
+    >>> internal_influence(net, x, "0").values.shape
+    torch.Size([1, 4])
+    """
+    return influence(net, layer, of, Point(x), gradient)
+
+
+def conductance(
+    net: Net | nn.Module, x: Tensor, layer: Cut | str, of: Of = _PREDICTED, baseline: Any = None, n: int = 65,
+    rule: str = "adaptive",
+) -> Attribution:  # fmt: skip
+    """∫ ∂F/∂y · dy/dα dα at a layer y = h(x). Source: Dhamdhere et al. 2018, Eq 3; Shrikumar et al. 2018.
+
+    >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
+    >>> a = conductance(net, x, "0", baseline=0 * x, n=9)
+    >>> a.gap.absolute.item() <= a.residual.item() + 1e-6
+    True
+    """
+    return influence(net, layer, of, Line(baseline, x, n, rule), contribution)
+
+
+def layer_integrated_gradients(
+    net: Net | nn.Module, layer: Cut | str, start: Tensor, end: Tensor, given: Any, of: Of = _PREDICTED, n: int = 65,
+    rule: str = "adaptive",
+) -> Attribution:  # fmt: skip
+    """(y − y′) ∫ ∂g/∂y dα along the straight path between activations y′ and y at the layer.
+
+    `inf.activations(net, layer, x)` hands out the ends; `given` are the net's inputs. Source: the oblivious path of
+    Dhamdhere et al. 2018, Theorem 2.
+
+    >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
+    >>> y = activations(net, "0", x)
+    >>> layer_integrated_gradients(net, "0", 0 * y, y, x, n=9).values.shape
+    torch.Size([1, 4])
+    """
+    return influence(net, layer, of, Line(start, end, n, rule, cut=layer, given=given), contribution)
+
+
+def what_drives(net: Net | nn.Module, x: Tensor, unit: Unit, baseline: Any = None, n: int = 65) -> Attribution:
+    """Integrated gradients of a unit inside the net. Source: Leino et al. 2018, section 3.1.
+
+    >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
+    >>> what_drives(net, x, Unit(2, "0"), baseline=0 * x, n=5).values.shape
+    torch.Size([1, 3])
+    """
+    return influence(net, INPUT, unit, Line(baseline, x, n), contribution)
+
+
+def comparative(net: Net | nn.Module, x: Tensor, layer: Cut | str, this: Quantity, other: Quantity) -> Attribution:
+    """∂(f_a − f_b)/∂y at a layer, at x: why this class and not the other. Source: Leino et al. 2018, section 3.2.
+
+    >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
+    >>> comparative(net, x, "0", Class(0), Class(1)).values.shape
+    torch.Size([1, 4])
+    """
+    return influence(net, layer, this - other, Point(x), gradient)
+
+
+_METHODS: tuple[Callable[..., Attribution], ...] = (
+    saliency, gradient_times_input, smoothgrad, integrated_gradients, internal_influence, conductance,
+    layer_integrated_gradients, what_drives, comparative,
+)  # fmt: skip
+
+
+def table() -> str:
+    """The methods as a Markdown table, each row read off the question that the method asks.
+
+    >>> table().splitlines()[2].startswith("| [`saliency`]")
+    True
+    """
+    net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
+    words = {
+        "net": net, "x": x, "layer": "0", "of": Predicted(), "baseline": 0 * x, "n": 3, "unit": Unit(2, "0"),
+        "this": Class(0), "other": Class(1), "start": torch.zeros(1, 4), "end": torch.ones(1, 4), "given": x,
+    }  # fmt: skip
+    lines = ["| method | at | of | over | measure | source |", "|---|---|---|---|---|---|"]
+    for method in _METHODS:
+        asked = inspect.signature(method).parameters
+        q = method(**{name: words[name] for name in asked if name in words}).question
+        source = (method.__doc__ or "").partition("Source: ")[2].partition("\n\n")[0].rstrip(".")
+        over = type(q.over).__name__ + ("" if q.over.place == INPUT else " at the layer")
+        at = "INPUT" if q.at == INPUT else "layer"
+        of = "Unit" if isinstance(q.of, Unit) else "Class(a) - Class(b)" if isinstance(q.of, Combination) else "any"
+        lines.append(
+            f"| [`{method.__name__}`](src/influent/presets.py) | {at} | {of} | {over} | `{q.text['measure']}` | "
+            f"{' '.join(source.split())} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,326 @@
+"""One sweep: draws through the probe, evidence through the measures, weighted sums out.
+
+Everything that is asked (all cuts, quantities and measures) is answered from the same passes. Off a path a
+point is counted as soon as it has been run. On a path a point's velocity and weight come from its two
+neighbours, so that one point waits for the next (`Ribbon`); an adaptive path waits until it is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from .cut import Cut, axis_names
+from .distribution import Distribution, Draw
+from .distributions import Line
+from .errors import CutError, InputError, NetError, QuestionError
+from .measures import Evidence, activation
+from .nets import Net
+from .path import Path, Ribbon
+from .probe import Pass, Probe
+from .quantity import Quantity
+from .rows import Key, Rows, Tally, take
+from .shapes import spell_shape
+
+Measure = Callable[[Evidence], Tensor]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a sweep answers: every cut × every quantity × every measure."""
+
+    net: Net
+    at: tuple[Cut, ...]
+    of: tuple[Quantity, ...]
+    measures: tuple[Measure, ...]
+
+    @property
+    def reads(self) -> tuple[Cut, ...]:
+        """The cuts that the quantities read."""
+        return tuple(dict.fromkeys(term.place for q in self.of for _, term in q.terms))
+
+
+@dataclass
+class Sweep:
+    """One elementary distribution going through the net."""
+
+    job: Job
+    over: Distribution
+    chunk: int
+    progress: Callable[[int], None]
+    tallies: dict[tuple[Cut, int, int], Tally] = field(default_factory=dict)
+    chosen: dict[Quantity, Tensor] = field(default_factory=dict)
+    full: dict[Key, bool] = field(default_factory=dict)
+    axes: dict[Cut, tuple[str, ...] | None] = field(default_factory=dict)
+
+    def run(self) -> Sweep:
+        """Everything, once."""
+        with torch.inference_mode(False), torch.enable_grad():
+            subjects = self.over.subjects()
+            self.instances = len(subjects)
+            self.change = torch.zeros(self.instances, len(self.job.of), dtype=torch.float64)
+            self.residual = {(c, q): torch.zeros(self.instances, dtype=torch.float64) for c, q in self._keys()}
+            self.probe = Probe(
+                self.job.net, self.job.at, self.job.reads, self.over.place, self.over.given, self.instances
+            )
+            with self.probe:
+                self._prepare(subjects)
+                if self.over.adaptive:
+                    self._run_adaptive()
+                else:
+                    self._run_stream()
+        return self
+
+    def _keys(self) -> list[Key]:
+        return [(cut, q) for cut in self.job.at for q in range(len(self.job.of))]
+
+    def _prepare(self, subjects: Tensor) -> None:
+        """What must be known before the first point: full cuts, ends that are no points, choices at the subject."""
+        if isinstance(self.over, Line):
+            self._find_full(subjects[:1])
+        if isinstance(self.over, Line) and self.over.rule == "gauss":
+            for draw in self.over.ends(self.chunk):
+                self._forward(draw)
+        elif not self.over.visits_subjects and any(_looks(q) for q in self.job.of):
+            for rows in torch.arange(len(subjects)).split(self.chunk):
+                self._choose(self.probe.run(subjects[rows.to(subjects.device)], rows, mode="value"), rows)
+
+    def _run_stream(self) -> None:
+        ribbon = Ribbon(self.count, self.residual)
+        for draw in self.over.draws(self.chunk):
+            if draw.alpha is None or draw.exact:
+                self.count(self._rows(draw), self._exact_rates(draw) if draw.exact else None)
+            else:
+                ribbon.push(self._rows(draw))
+
+    def _run_adaptive(self) -> None:
+        draws = self.over.draws(self.chunk)
+        paths: dict[int, Path] = {}
+        draw = next(draws, None)
+        while draw is not None:
+            subjects = dict.fromkeys(draw.subject.tolist())
+            if not subjects.keys() <= paths.keys():
+                self._finish(paths)
+                paths = {s: Path(self.full) for s in subjects}
+            for part in torch.arange(len(draw.points)).split(self.chunk):
+                rows = self._rows(_part(draw, part))
+                for k, s in enumerate(rows.subject.tolist()):
+                    paths[s].add(rows[k : k + 1])
+            try:
+                draw = draws.send({s: paths[s].heard() for s in subjects})
+            except StopIteration:
+                draw = None
+        self._finish(paths)
+
+    def _finish(self, paths: dict[int, Path]) -> None:
+        """Complete adaptive paths, counted a few points at a time, each with its neighbours."""
+        ribbon = Ribbon(self.count, self.residual)
+        for path in paths.values():
+            rows = [row for _, row in path.rows]
+            for first in range(0, len(rows), self.chunk):
+                last, low = min(first + self.chunk, len(rows)), max(0, first - 1)
+                ribbon.take(Rows.cat(rows[low : last + 1]), first - low, last - low)
+
+    def _find_full(self, subject: Tensor) -> None:
+        """Which cuts all paths cross: from one taped pass at the first input."""
+        row = torch.zeros(1, dtype=torch.long)
+
+        def values(done: Pass) -> list[Tensor]:
+            chosen = {q: q.choose(done.read[q.place], self._label(row)) for q in _leaves(self.job.of)}
+            return [_evaluate(q, done, lambda leaf: chosen[leaf]) for q in self.job.of]
+
+        found = self.probe.full(subject, row, values)
+        self.full = {(c, q): c.place == self.over.place or found[c.place][q] for c, q in self._keys()}
+
+    def _forward(self, draw: Draw) -> None:
+        """Ends of paths, values only: F(x) − F(x′), and what is chosen at the subject."""
+        done = self.probe.run(draw.points, draw.subject, mode="value")
+        self._note(draw, done)
+        self._measure_change(draw.instance, draw.alpha, torch.stack(self._values(done, draw.subject), 1).double().cpu())
+
+    def _rows(self, draw: Draw) -> Rows:
+        """Run one draw: values and slopes of every quantity at every cut."""
+        needed = self.over.adaptive or any(m is not activation for m in self.job.measures)
+        done = self.probe.run(draw.points, draw.subject, mode="graph" if needed else "value")
+        self._note(draw, done)
+        for cut, y in done.seen.items():
+            if len(y) != len(draw.points):
+                raise CutError(
+                    f"{cut.text!r} gives {spell_shape(y)} for {len(draw.points)} points: its first dimension is no "
+                    "batch. Cut where the first dimension counts points."
+                )
+        values = self._values(done, draw.subject)
+        slopes: dict[Key, Tensor] = {}
+        for q, value in enumerate(values):
+            if needed:
+                found = done.gradients(value, again=q + 1 < len(values))
+                self.probe.cost.backward += len(draw.points)
+            for cut in self.job.at:
+                slope = found[cut.place] if needed else torch.zeros_like(done.seen[cut.place])
+                slopes[cut, q] = self._reached(slope, cut, q)
+        stacked = torch.stack([v.detach().double().cpu() for v in values], dim=1)
+        check_result(stacked, self.job.net, "The quantity")
+        if draw.alpha is not None and not draw.exact:
+            self._measure_change(draw.instance, draw.alpha, stacked)
+        self.progress(len(draw.points))
+        seen = {cut: done.seen[cut.place].detach() for cut in self.job.at}
+        # Where the path itself runs, a point's speed is known: only there is it kept.
+        speed = draw.speed if any(cut.place == self.over.place for cut in self.job.at) else None
+        along = {}
+        for key, slope in slopes.items():
+            if speed is not None and key[0].place == self.over.place:
+                along[key] = (slope * speed).flatten(1).sum(1).double().cpu()
+        alpha = torch.zeros(len(stacked), dtype=torch.float64) if draw.alpha is None else draw.alpha
+        return Rows(draw.subject, draw.instance, draw.weight, stacked, seen, slopes, along, alpha, speed)
+
+    def _reached(self, slope: Tensor | None, cut: Cut, q: int) -> Tensor:
+        if slope is None:
+            raise QuestionError(
+                f"{self.job.of[q]!r} does not depend on {cut.text!r}: that place is not on the way from the cut to the "
+                "quantity. Choose a cut before the place that the quantity reads."
+            )
+        return slope
+
+    def _measure_change(self, instance: Tensor, alpha: Tensor | None, values: Tensor) -> None:
+        if alpha is not None:
+            sign = (alpha == 1.0).double() - (alpha == 0.0).double()
+            self.change.index_add_(0, instance.cpu(), values * sign[:, None])
+
+    def _label(self, rows: Tensor) -> Tensor | None:
+        labels = self.over.labels
+        return None if labels is None else labels[rows.to(labels.device)]
+
+    def _note(self, draw: Draw, done: Pass) -> None:
+        """Fix what quantities take from the subject, at the points that are their own subjects."""
+        if draw.alpha is not None:
+            own = (draw.alpha == 1.0).nonzero()[:, 0]
+            self._choose(done, draw.subject.cpu()[own], own)
+        elif self.over.visits_subjects:
+            self._choose(done, draw.subject.cpu())
+
+    def _choose(self, done: Pass, subjects: Tensor, own: Tensor | None = None) -> None:
+        if len(subjects) == 0:
+            return
+        for leaf in _leaves(self.job.of):
+            y = done.read[leaf.place].detach()
+            _check_points(y, leaf, len(subjects) if own is None else None)
+            picked = leaf.choose(y if own is None else y[own.to(y.device)], self._label(subjects))
+            if picked is not None:
+                known = self.chosen.setdefault(leaf, torch.full((self.instances,), -1, device=picked.device))
+                known[subjects.to(picked.device)] = picked
+
+    def _values(self, done: Pass, subject: Tensor) -> list[Tensor]:
+        def chosen(leaf: Quantity) -> Tensor | None:
+            return self.chosen[leaf][subject.to(self.chosen[leaf].device)] if leaf in self.chosen else None
+
+        return [_evaluate(q, done, chosen) for q in self.job.of]
+
+    def _exact_rates(self, draw: Draw) -> Callable[[Cut], Tensor]:
+        """Velocities by forward mode: one more pass, for all cuts, only if a measure asks for one."""
+        found: dict[Cut, Tensor] = {}
+
+        def rate(cut: Cut) -> Tensor:
+            if draw.speed is None or cut.place == self.over.place:
+                return draw.speed if draw.speed is not None else torch.zeros(())
+            if not found:
+                found.update(self.probe.rates(draw.points, draw.speed, draw.subject))
+            return found[cut.place]
+
+        return rate
+
+    def count(self, rows: Rows, rate: Callable[[Cut], Tensor] | None) -> None:
+        """Measure finished points and add them up."""
+        for cut in self.job.at:
+            grouped = self._grouped(cut, rows.seen[cut].dim())
+            for q in range(len(self.job.of)):
+                speed = None if rate is None else (lambda cut=cut: rate(cut))
+                evidence = Evidence(rows.slopes[cut, q], rows.seen[cut], speed, grouped)
+                for m, measure in enumerate(self.job.measures):
+                    units = _units(measure, evidence, len(rows))
+                    tally = self.tallies.get((cut, q, m))
+                    if tally is None:
+                        tally = self.tallies[cut, q, m] = Tally.empty(self.instances, units, self.over.sampled)
+                    tally.add(units, rows.weight, rows.instance)
+
+    def _grouped(self, cut: Cut, dims: int) -> tuple[int, ...]:
+        """The dimensions that are summed to make the cut's units, and the names of those that stay."""
+        names = axis_names(self.job.net.module, cut, dims, self.job.net.axes)
+        if cut.units is None:
+            self.axes[cut] = names
+            return ()
+        if names is None or cut.units not in names:
+            known = f"its axes are {', '.join(names)}" if names else "its axes are not known"
+            raise QuestionError(
+                f"{cut.text!r} asks for units by {cut.units!r}, but {known} (an activation of {dims} dimensions). "
+                f"Type one of them, or say what they are: inf.Net(module, axes={{{cut.place.text!r}: (...)}})."
+            )
+        self.axes[cut] = (cut.units,)
+        return tuple(d + 1 for d, name in enumerate(names) if name != cut.units)
+
+
+def _leaves(of: Sequence[Quantity]) -> list[Quantity]:
+    return list(dict.fromkeys(term for q in of for _, term in q.terms))
+
+
+def _looks(q: Quantity) -> bool:
+    """Whether the quantity takes anything from the explained input."""
+    return any(type(term).choose is not Quantity.choose for _, term in q.terms)
+
+
+def _part(draw: Draw, index: Tensor) -> Draw:
+    return replace(
+        draw, points=take(draw.points, index), subject=draw.subject[index], instance=draw.instance[index],
+        weight=draw.weight[index], alpha=None if draw.alpha is None else draw.alpha[index],
+        speed=None if draw.speed is None else take(draw.speed, index),
+    )  # fmt: skip
+
+
+def _evaluate(q: Quantity, done: Pass, chosen: Callable[[Quantity], Tensor | None]) -> Tensor:
+    """Σ weight · term, each term at its own cut, checked to be one number a point."""
+    total: Tensor | None = None
+    for weight, term in q.terms:
+        y = done.read[term.place]
+        value = term.value(y, chosen(term))
+        if not isinstance(value, Tensor) or value.shape != y.shape[:1] or y.dim() == 0:
+            got = spell_shape(value) if isinstance(value, Tensor) else type(value).__name__
+            raise QuestionError(
+                f"{term!r} gives {got} on outputs {spell_shape(y)}. A quantity gives one number a point, "
+                f"{list(y.shape[:1]) or '[point]'}: lambda y: y[:, 3], or a sum over the other dimensions."
+            )
+        total = weight * value if total is None else total + weight * value
+    if total is None:
+        raise QuestionError("A quantity without terms explains nothing.")
+    return total
+
+
+def _check_points(y: Tensor, leaf: Quantity, points: int | None) -> None:
+    if points is not None and (y.dim() == 0 or len(y) != points):
+        raise QuestionError(
+            f"{leaf!r} reads {spell_shape(y)}, but {points} points were run: its first dimension is no batch."
+        )
+
+
+def _units(measure: Measure, evidence: Evidence, points: int) -> Tensor:
+    units = measure(evidence)
+    if not isinstance(units, Tensor) or units.dim() < 1 or len(units) != points:
+        got = spell_shape(units) if isinstance(units, Tensor) else type(units).__name__
+        raise QuestionError(f"The measure {measure} gives {got}, not [point, *unit] with {points} points.")
+    return units.detach()
+
+
+def check_result(values: Tensor, net: Net, what: str) -> None:
+    """Refuse NaN and infinity, and say whose they are: the weights', or the question's."""
+    if bool(torch.isfinite(values).all()):
+        return
+    for name, weight in net.module.state_dict().items():
+        if isinstance(weight, Tensor) and weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+            raise NetError(f"The net's weights are broken: {name!r} holds NaN or infinite values. Load them again.")
+    bad = int((~torch.isfinite(values)).sum())
+    raise InputError(
+        f"{what} holds {bad} NaN or infinite values of {values.numel()}: somewhere on the way the net or its gradient "
+        'has no bound (a root at 0, a log of 0). Try Line(..., rule="gauss"), which leaves out the ends, another '
+        "baseline, or float64."
+    )

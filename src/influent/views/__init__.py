@@ -1,0 +1,1 @@
+"""Pictures of a result: one picture a file."""

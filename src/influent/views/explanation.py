@@ -1,0 +1,137 @@
+"""A photo explained: prediction, the units that decided, their pixels, and the page that shows it all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from influent.ask import influence
+from influent.attribution import Attribution, Ranking
+from influent.cut import OUTPUT, Cut
+from influent.distribution import Distribution
+from influent.distributions import Line, Point
+from influent.errors import QuestionError
+from influent.measures import contribution, gradient
+from influent.nets import Net
+from influent.probe import activations
+from influent.quantities import Class
+from influent.quantity import Quantity
+
+from .figure import Figure
+from .page import Section, page
+from .units import as_picture, input_figure, panel, pixels_of, unit_of
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question about the photo: its title, its attribution, the top units and their pixels."""
+
+    title: str
+    name: str
+    attribution: Attribution
+    ranked: Ranking
+    figure: Figure
+    pixels: Figure
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `influent explain` prints and writes."""
+
+    net: Net
+    predictions: tuple[tuple[str, float], ...]
+    answers: tuple[Answer, ...]
+
+
+def predict(net: Net, x: Tensor, most: int = 5) -> list[tuple[int, float]]:
+    """The likeliest classes of `x [1, *shape]` with their probabilities (softmax of the outputs); [] for no classes."""
+    y = activations(net, OUTPUT, x)
+    if y.dim() != 2 or y.shape[1] < 2:
+        return []
+    found = torch.softmax(y[0].double(), 0).topk(min(most, y.shape[1]))
+    return [(int(i), float(p)) for p, i in zip(found.values, found.indices, strict=True)]
+
+
+def default_questions(net: Net, predictions: Sequence[tuple[int, float]]) -> list[Quantity]:
+    """Why this class; why this class and not the runner-up."""
+    if not predictions:
+        raise QuestionError("This net gives no classes [point, class], so say what is asked: --of, or of=.")
+    first, second = (_class(net, index) for index, _ in predictions[:2])
+    return [first, first - second]
+
+
+def _class(net: Net, index: int) -> Class:
+    """A class by its name where the name is its own, else by its index."""
+    name = net.label(index)
+    return Class(name) if net.labels is not None and list(net.labels).count(name) == 1 else Class(index)
+
+
+def explain(
+    net: Net, x: Tensor, at: Cut, of: Sequence[Quantity] = (), over: Distribution | None = None,
+    measure: Callable[..., Any] | None = None, top: int = 3, chunk: int = 16, progress: Progress | None = None,
+) -> Explanation:  # fmt: skip
+    """The whole explanation of one input `x [1, channel, row, column]`.
+
+    Without `of`, two questions: the predicted class, and the predicted class rather than the runner-up. Without
+    `over`, a line from the net's baseline, or the point where the net names none. Errors as `influence`.
+    """
+    predictions = predict(net, x)
+    questions = list(of) or default_questions(net, predictions)
+    over = over or (Line(None, x) if net.baseline is not None else Point(x))
+    measure = measure or (contribution if isinstance(over, Line) else gradient)
+    found = influence(net, at, questions, over, measure, chunk=chunk, progress=progress)
+    tops = [found[q].top(top) for q in questions]
+    units = [[unit_of(r, found[q].question.at) for r in ranked] for q, ranked in zip(questions, tops, strict=True)]
+    wanted = list(dict.fromkeys([unit for some in units for unit in some] + questions))
+    pixels = dict(zip(wanted, pixels_of(net, x, wanted, over, chunk=chunk, progress=progress), strict=True))
+    answers = [
+        _answer(net, x, found[q], ranked, [pixels[u] for u in some], pixels[q], f"why-{k + 1}")
+        for k, (q, ranked, some) in enumerate(zip(questions, tops, units, strict=True))
+    ]
+    return Explanation(net, tuple((net.label(i), p) for i, p in predictions), tuple(answers))
+
+
+def _answer(
+    net: Net, x: Tensor, a: Attribution, ranked: Ranking, pixels: Sequence[Tensor], own: Tensor, name: str
+) -> Answer:
+    title = f"Why {_in_words(a.question.of, net)}?"
+    return Answer(
+        title=title,
+        name=name,
+        attribution=a,
+        ranked=ranked,
+        figure=panel(a, x, ranked, pixels, own, f"{title}  Top units of {a.question.at.text}"),
+        pixels=input_figure(own, as_picture(net, x), f"{title}  The pixels, by integrated gradients"),
+    )
+
+
+def _in_words(of: Any, net: Net) -> str:
+    """`espresso`, `espresso and not cup`, or the quantity as it is typed."""
+    terms = of.terms
+    if [weight for weight, _ in terms] == [1.0, -1.0]:
+        return f"{terms[0][1].describe(net)} and not {terms[1][1].describe(net)}"
+    return str(of.describe(net))
+
+
+def write_page(made: Explanation, photo: str, folder: Path, seconds: float) -> None:
+    """The pictures as PNG files, and `explanation.html`, one page that carries everything."""
+    sections = []
+    for answer in made.answers:
+        a = answer.attribution
+        (folder / f"{answer.name}-units.png").write_bytes(answer.figure.png())
+        (folder / f"{answer.name}-pixels.png").write_bytes(answer.pixels.png())
+        rows = [(u.name or str(u.index), f"{u.value:+.4g}", f"{u.share:.1%}") for u in answer.ranked]
+        columns, figures = ("unit", "value", "share of all"), (answer.figure, answer.pixels)
+        facts = {"question": repr(a.question), "velocity": a.velocity}
+        sections.append(Section(answer.title, columns, rows, a.summary(), figures, facts))
+    text = page(
+        f"{photo}: why {made.predictions[0][0]}?" if made.predictions else photo, made.predictions, sections, seconds
+    )
+    (folder / "explanation.html").write_text(text, encoding="utf-8")

@@ -1,0 +1,151 @@
+"""The panel of units: what the most influential units look at, beside integrated gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from influent.ask import influence
+from influent.attribution import Attribution
+from influent.attribution import Unit as Ranked
+from influent.cut import INPUT, Cut
+from influent.distribution import Distribution
+from influent.distributions import Line, Point
+from influent.errors import QuestionError
+from influent.measures import contribution, gradient_times_activation
+from influent.nets import Net
+from influent.quantities import Unit
+from influent.quantity import Quantity
+
+from .figure import Cell, Figure
+from .overlay import overlay, scaled_pixels
+
+LEGEND = (
+    "Top row: the photo's own pixels, each colour scaled by the size of its influence; dark does not matter. "
+    "Below: red speaks for, blue against."
+)
+
+
+def unit_of(ranked: Ranked, at: Cut) -> Unit:
+    """The quantity that a ranked unit is: a channel, or one neuron.
+
+    Errors: `QuestionError` for units that are neither (a token, a row): no pixels are drawn for those.
+    """
+    if at.units not in (None, "channel"):
+        raise QuestionError(
+            f"Pixels are drawn for channels and for single neurons, not for units by {at.units!r}. Ask at "
+            f"'{at.place.text}/channel'."
+        )
+    return Unit(ranked.index[0] if at.units or len(ranked.index) == 1 else ranked.index, at.place)
+
+
+def pixels_path(net: Net, x: Tensor, like: Distribution | None, n: int) -> tuple[Distribution, Callable[..., Tensor]]:
+    """The distribution and measure that pixels are drawn with: a line where a baseline is known.
+
+    The question's own baseline comes first, then the net's; without one, gradient × input at the point.
+    """
+    if isinstance(like, Line) and like.place == INPUT:
+        return Line(like.baseline, x, n), contribution
+    if net.baseline is not None:
+        return Line(None, x, n), contribution
+    return Point(x), gradient_times_activation
+
+
+def pixels_of(
+    net: Net, x: Tensor, of: Sequence[Quantity], like: Distribution | None = None, n: int = 33, chunk: int = 16,
+    progress: Callable[[int], None] | None = None,
+) -> list[Tensor]:  # fmt: skip
+    """What drives each quantity at the pixels, `[channel, row, column]` each, out of one sweep.
+
+    Source: Leino et al. 2018, section 3.1; the average along a path instead of the gradient at one point.
+    """
+    over, measure = pixels_path(net, x, like, n)
+    found = influence(net, INPUT, list(of), over, measure, chunk=chunk, progress=progress)
+    return [_in_rgb(net, found[q].values) for q in of]
+
+
+def _in_rgb(net: Net, values: Tensor) -> Tensor:
+    """Influence of pixels with its colour channels as red, green, blue: `[1, channel, ...] → [channel, ...]`."""
+    to_rgb = getattr(net.transform, "to_rgb", None)
+    return (to_rgb(values) if to_rgb else values)[0]
+
+
+def as_picture(net: Net, x: Tensor) -> np.ndarray:
+    """The input as the eye sees it, RGB in 0..1 `[row, column, 3]`.
+
+    Undone by the net's transform; without one, as it is where it lies in 0..1, else stretched to that.
+    """
+    decode = getattr(net.transform, "decode", None)
+    pixels = decode(x)[0] / 255 if decode else x[0]
+    low, high = (float(pixels.min()), float(pixels.max())) if decode is None else (0.0, 1.0)
+    if low < 0 or high > 1:
+        pixels = (pixels - low) / max(high - low, 1e-12)
+    pixels = pixels[:3] if len(pixels) >= 3 else pixels[:1].expand(3, -1, -1)
+    return np.asarray(pixels.detach().double().clamp(0, 1).permute(1, 2, 0).cpu().numpy())
+
+
+def panel(
+    a: Attribution, x: Tensor, ranked: Sequence[Ranked], pixels: Sequence[Tensor], beside: Tensor, title: str
+) -> Figure:
+    """Photo, the units' own pixels, and integrated gradients, each as scaled pixels and signed overlay.
+
+    `pixels [unit][channel, row, column]`, `beside [channel, row, column]`. Source: Leino et al. 2018, Fig 1.
+    """
+    if a.net is None:
+        raise QuestionError("This attribution was loaded from disk without its net: pictures need the net.")
+    photo = as_picture(a.net, x)
+    names = [f"{u.name or u.index}  {u.value:+.3g}  ({u.share:.1%})" for u in ranked]
+    every = [*zip(names, pixels, strict=True), ("integrated gradients", beside)]
+    top = [Cell(photo, "as the net sees it"), *(Cell(scaled_pixels(p, photo, 1.5), name) for name, p in every)]
+    below = [
+        Cell(photo.mean(axis=2, keepdims=True).repeat(3, axis=2), "in grey"),
+        *(Cell(overlay(p, photo), name) for name, p in every),
+    ]
+    return Figure(title, LEGEND, (tuple(top), tuple(below)))
+
+
+def input_figure(values: Tensor, photo: np.ndarray, title: str) -> Figure:
+    """Influence of the input's own pixels: heat map, overlay and scaled pixels. `values [channel, row, column]`."""
+    from .heat import heat
+
+    cells = (
+        Cell(photo, "as the net sees it"),
+        Cell(heat(values), "influence of each pixel"),
+        Cell(overlay(values, photo), "over the photo, smoothed"),
+        Cell(scaled_pixels(values, photo), "pixels scaled by influence"),
+    )
+    return Figure(title, "Red speaks for, blue against; scaled pixels: dark does not matter.", (cells,))
+
+
+def show(a: Attribution, on: Tensor, top: int = 3) -> Figure:
+    """An attribution as a picture over the input `on [1, channel, row, column]`.
+
+    At the input: heat map, overlay, scaled pixels. Inside the net: the `top` units with each unit's own pixels,
+    beside integrated gradients. In a notebook the result shows itself; `.save("units.png")` writes it.
+
+    Errors: `QuestionError` for several rows, units that are no channels or neurons, and inputs that are no pictures.
+    Source: Leino et al. 2018, Fig 1.
+
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
+    >>> x = torch.rand(1, 3, 8, 8)
+    >>> show(influence(net, "0/channel", Class(1), Point(x)), on=x)
+    Figure('0/channel for class 1', 10 pictures): .save('name.png') or .save('name.html')
+    """
+    if not isinstance(a, Attribution):
+        raise QuestionError("show takes one attribution; this is a dictionary of several: inf.show(r['conv1'], on=x).")
+    if len(a.instances) != 1 or not isinstance(a.question.of, Quantity):
+        raise QuestionError(f"show draws one row of one quantity. Choose one: inf.show(a[{a.instances[0]!r}], on=x).")
+    if a.net is None:
+        raise QuestionError("This attribution was loaded from disk without its net: pictures need the net.")
+    if not isinstance(on, Tensor) or on.dim() != 4 or len(on) != 1:
+        raise QuestionError("on= is the explained input, [1, channel, row, column]: net.read(photo) gives it.")
+    net, x = a.net, a.net.placed(on)
+    title = f"{a.question.at.text} for {a.question.of.describe(net)}"
+    if a.question.at.place == INPUT:
+        return input_figure(_in_rgb(net, a.values), as_picture(net, x), title)
+    ranked = a.top(top)
+    units = [unit_of(r, a.question.at) for r in ranked]
+    *pixels, beside = pixels_of(net, x, [*units, a.question.of], a.question.over)
+    return panel(a, x, ranked, pixels, beside, title)

@@ -1,0 +1,99 @@
+"""Every law kills the mutant that it was written for, and none kills the naive machine or ours."""
+
+from __future__ import annotations
+
+import pytest
+
+import influent as inf
+from tests import worlds
+from tests.laws import laws
+from tests.mutants import naive
+from tests.worlds import noise
+
+
+def ball(x):
+    return inf.Gaussian(x, std=0.2, n=5, seed=2)
+
+
+def completeness(ask):
+    x = noise(3, 4, seed=1)
+    for n in (2, 5, 9):
+        laws.law_completeness(ask, worlds.relu_mlp(), "1", inf.Predicted(), inf.Line(0 * x, x, n, "uniform"))
+
+
+def batch_of_points(ask):
+    laws.law_batch_equals_singles(ask, inf.Point)
+
+
+def batch_of_balls(ask):
+    laws.law_batch_equals_singles(ask, ball)
+
+
+def chunk(ask):
+    laws.law_chunk_does_not_matter(ask, ball)
+
+
+def left_alone(ask):
+    laws.law_net_is_left_alone(ask)
+
+
+def left_alone_by_a_ball(ask):
+    laws.law_net_is_left_alone(ask, ball)
+
+
+KILLS = {
+    naive.LostWeight: laws.law_weights_sum_to_one,
+    naive.WholeEnds: laws.law_ends_weigh_one_half,
+    naive.LeftPoint: laws.law_reversed_path_negates,
+    naive.RetakenMax: laws.law_predicted_is_fixed,
+    naive.SizeAfterAverage: laws.law_magnitude_is_taken_at_each_point,
+    naive.SizeBeforeGrouping: laws.law_magnitude_is_taken_at_each_point,
+    naive.ProductOfSums: laws.law_groups_are_plain_sums,
+    naive.NotCloned: laws.law_overwriting_changes_nothing,
+    naive.SignedResidual: laws.law_residual_does_not_cancel,
+    naive.ForgottenSegment: completeness,
+    naive.HookLeft: left_alone,
+    naive.WeightsLeftFrozen: left_alone,
+    naive.AllWeightsThawed: left_alone,
+    naive.GradientsLeft: left_alone,
+    naive.FirstRowDecides: batch_of_points,
+    naive.NoiseByRow: batch_of_balls,
+    naive.NoiseByChunk: chunk,
+    naive.GlobalNoise: left_alone_by_a_ball,
+    naive.SpreadForError: laws.law_standard_error,
+    naive.BiasedError: laws.law_standard_error,
+    naive.RawMixture: laws.law_mixture_weights_are_divided_by_their_sum,
+}
+
+
+def name(thing):
+    return thing.__name__
+
+
+@pytest.mark.parametrize("mutant", KILLS, ids=name)
+def test_the_law_kills_the_mutant(mutant):
+    # An AssertionError, not just any error: the mutant must answer, and answer wrongly.
+    with pytest.raises(AssertionError):
+        KILLS[mutant](mutant())
+
+
+@pytest.mark.parametrize("law", dict.fromkeys(KILLS.values()), ids=name)
+def test_the_naive_machine_keeps_the_law(law):
+    law(naive.Naive())
+
+
+@pytest.mark.parametrize("law", dict.fromkeys(KILLS.values()), ids=name)
+def test_ours_keeps_the_law(law):
+    law(inf.influence)
+
+
+def test_every_mutant_in_the_file_is_killed_by_a_law():
+    mutants = {m for m in vars(naive).values() if isinstance(m, type) and issubclass(m, naive.Naive)}
+    assert mutants - {naive.Naive} == set(KILLS)
+
+
+def test_every_law_kills_a_mutant():
+    used = {law.__name__ for law in KILLS.values()} | {
+        "law_completeness", "law_batch_equals_singles", "law_chunk_does_not_matter", "law_net_is_left_alone",
+    }  # fmt: skip
+    assert {k for k in vars(laws) if k.startswith("law_")} <= used

@@ -1,0 +1,114 @@
+"""Pictures: what the colours mean, and what the panel shows."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import influent as inf
+from influent.views.figure import Cell, Figure
+from influent.views.heat import heat, per_pixel
+from influent.views.overlay import overlay, scaled_pixels
+from influent.views.palette import limit, signed_colours
+
+
+def bright_net():
+    """Channel k of the first layer is colour k; class 0 is Σ red − Σ blue."""
+    conv = nn.Conv2d(3, 3, 1, bias=False)
+    conv.weight.data = torch.eye(3).reshape(3, 3, 1, 1)
+    head = nn.Linear(3 * 16, 2, bias=False)
+    head.weight.data = torch.cat([torch.ones(16), torch.zeros(16), -torch.ones(16)]).repeat(2, 1)
+    return nn.Sequential(conv, nn.Flatten(), head).eval()
+
+
+def test_red_is_positive_blue_negative_white_zero_and_the_scale_is_symmetric():
+    colours = signed_colours(torch.tensor([[-1.0, 0.0, 1.0]]), 1.0)[0]
+    assert colours[0][2] > colours[0][0]
+    assert colours[2][0] > colours[2][2]
+    assert (colours[1] > 0.95).all()
+    # Equal sizes of either sign are equally far from white, to the rounding of a 256-step colour map.
+    dark = 1 - colours @ [0.299, 0.587, 0.114]
+    assert dark[0] == pytest.approx(dark[2], abs=0.1)
+
+
+def test_the_scale_saturates_at_a_percentile_and_is_never_zero():
+    values = torch.cat([torch.ones(999), torch.tensor([1000.0])])
+    assert limit(values, 99.0) == 1.0
+    assert limit(torch.zeros(4)) == 1.0
+
+
+def test_a_heat_map_sums_the_colour_channels_before_it_takes_colours():
+    values = torch.tensor([1.0, -1.0, 0.0]).reshape(3, 1, 1).expand(3, 2, 2)
+    assert float(per_pixel(values).abs().max()) == 0.0
+    assert (heat(values) > 0.95).all()
+
+
+def test_scaled_pixels_keep_the_colour_that_matters_and_darken_the_rest():
+    photo = np.full((2, 2, 3), 0.5)
+    values = torch.zeros(3, 2, 2)
+    values[0] = -2.0
+    assert scaled_pixels(values, photo)[..., 0] == pytest.approx(0.5)
+    assert scaled_pixels(values, photo)[..., 1:].max() == 0.0
+
+
+def test_an_overlay_of_nothing_is_the_photo_in_grey():
+    grey = overlay(torch.zeros(3, 8, 8), np.random.default_rng(0).random((8, 8, 3)))
+    assert np.ptp(grey, axis=2).max() < 1e-12
+
+
+def test_show_draws_each_top_unit_by_what_drives_it():
+    x = torch.ones(1, 3, 4, 4)
+    a = inf.influence(bright_net(), "0/channel", inf.Class(0), inf.Line(torch.zeros_like(x), x, n=3), inf.contribution)
+    figure = inf.show(a, on=x, top=2)
+    titles = [cell.title for cell in figure.rows[0]]
+    # 16 pixels of 1 for red, 16 of −1 for blue: half of all each.
+    assert titles == [
+        "as the net sees it",
+        "channel 0  +16  (50.0%)",
+        "channel 2  -16  (50.0%)",
+        "integrated gradients",
+    ]
+    red, blue = figure.rows[0][1].picture, figure.rows[0][2].picture
+    assert red[..., 0].min() > 0.9
+    assert red[..., 1:].max() == 0.0
+    assert blue[..., 2].min() > 0.9
+
+
+def test_bgr_influences_are_drawn_on_the_right_colours():
+    transform = inf.PixelTransform((0, 0, 0), (255, 255, 255), resize=4, crop=4, order="BGR")
+    net = inf.Net(bright_net(), transform=transform)
+    x = torch.ones(1, 3, 4, 4)
+    figure = inf.show(inf.influence(net, inf.INPUT, inf.Unit(0, "0"), inf.Point(x)), on=x)
+    scaled = figure.rows[0][-1].picture
+    # Channel 0 of a BGR net is blue.
+    assert scaled[..., 2].min() > 0.9
+    assert scaled[..., :2].max() == 0.0
+
+
+def test_a_figure_saves_as_png_and_html_shows_itself_and_escapes_its_texts(tmp_path):
+    figure = Figure("a < b", "legend", ((Cell(np.zeros((4, 4, 3)), "<script>"),),))
+    assert figure.save(tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+    page = figure.save(tmp_path / "f.html").read_text()
+    assert "a &lt; b" in page
+    assert "<script>" not in page
+    assert "data:image/jpeg;base64," in figure._repr_html_()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.html", "f.png"]
+
+
+@pytest.mark.parametrize(
+    ("make", "lesson"),
+    [
+        (lambda a, x: inf.show({"0": a}, on=x), "show takes one attribution"),
+        (lambda a, x: inf.show(a, on=x[0]), r"on= is the explained input, \[1, channel, row, column\]"),
+        (lambda a, x: inf.show(inf.influence(bright_net(), "0/row", inf.Class(0), inf.Point(x)), on=x),
+         "not for units by 'row'"),
+        (lambda a, x: inf.show(a, on=x).save("f.gif"), "saved as .png or .html, not .gif"),
+        (lambda a, x: inf.show(inf.influence(bright_net(), "0", inf.Class(0), inf.Point(x.repeat(2, 1, 1, 1))), on=x),
+         "one row of one quantity"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_a_lesson(make, lesson):
+    x = torch.ones(1, 3, 4, 4)
+    a = inf.influence(bright_net(), "0/channel", inf.Class(0), inf.Point(x))
+    with pytest.raises(inf.InfluentError, match=lesson):
+        make(a, x)
