@@ -6,7 +6,8 @@ On photos with boxes drawn by hand (boxes.json), for the predicted class:
 
 - integrated gradients of the class, and saliency, on the pixels;
 - the three units of a middle layer with the largest internal influence (gradient at the point) or conductance,
-  each drawn on the pixels that drive it; three units drawn by lot are the control.
+  each drawn on the pixels that drive it; three units drawn by lot are the control. A unit is read as the sum over
+  its positions, or as the sum weighted by the influence that each position has on the class.
 
 Every number is Σ inside the box / Σ over the photo of a map `[y, x]`: the positive part of Σ over colours of the
 contributions (a unit with negative influence counts with its sign turned), or Σ over colours of |gradient|.
@@ -22,7 +23,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,16 @@ DATA_SET = "imagenet-1000-samples"
 LAYERS = {"efficientnet-lite0": "_blocks.10", "googlenet": "inception_4c"}
 POINTS, POINTS_OF_UNIT, UNITS, SEED, CHUNK = 65, 33, 3, 0, 16
 
-IG, SALIENCY = "integrated gradients of the class", "saliency of the class"
-CHOSEN = {"influence": "influence", "conductance": "conductance", "lot": "by lot"}
-DRAWN = {"ig": "unit's IG", "gradient": "unit's |gradient|", "scaled": "unit's |gradient| · pixel"}
+IG, IG_BLUR, SALIENCY = "IG of the class, from black", "IG of the class, from blur", "saliency of the class"
+CHOSEN = {"influence": "by influence", "conductance": "by conductance", "lot": "by lot"}
+DRAWN = {
+    "sum ig": "sum, IG from black",
+    "sum gradient": "sum, |gradient|",
+    "sum scaled": "sum, |gradient| · pixel",
+    "weighted ig": "weighted, IG from black",
+    "weighted blur": "weighted, IG from blur",
+}
+MEAN = "mean of three"
 
 
 @dataclass(frozen=True)
@@ -155,12 +163,14 @@ def maps_of(net: inf.Net, layer: str, photo: Photo) -> Maps:
     saliency = inf.influence(net, inf.INPUT, of, inf.Point(x), inf.gradient)
     influence = inf.influence(net, at, of, inf.Point(x), inf.gradient)
     conductance = inf.influence(net, at, of, path, inf.contribution, chunk=CHUNK)
+    blur = inf.influence(net, inf.INPUT, of, replace(path, baseline="blur"), inf.contribution, chunk=CHUNK)
+    slope = inf.influence(net, layer, of, inf.Point(x), inf.gradient).values[0]
     units = {"influence": best(influence), "conductance": best(conductance), "lot": by_lot(influence)}
     return Maps(
         predicted=net.label(top),
-        of_class={IG: positive(ig.values[0]), SALIENCY: size(saliency.values[0])},
+        of_class={IG: positive(ig.values[0]), IG_BLUR: positive(blur.values[0]), SALIENCY: size(saliency.values[0])},
         units=units,
-        of_unit=unit_maps(net, layer, x, units),
+        of_unit=unit_maps(net, layer, x, units, slope),
     )
 
 
@@ -181,19 +191,48 @@ def ranked(a: inf.Attribution, channels: Sequence[int]) -> list[Ranked]:
     return [Ranked(k, 1.0 if v >= 0 else -1.0, abs(v) / total) for k, v in zip(channels, values, strict=True)]
 
 
-def unit_maps(net: inf.Net, layer: str, x: Tensor, units: Mapping[str, list[Ranked]]) -> dict[str, dict[int, Tensor]]:
-    """Maps of every unit, drawn in each way; all units out of one sweep (an adaptive path serves them together)."""
+def unit_maps(
+    net: inf.Net, layer: str, x: Tensor, units: Mapping[str, list[Ranked]], slope: Tensor
+) -> dict[str, dict[int, Tensor]]:
+    """Maps of every unit, drawn in each way; `slope [channel, y, x]` is the class's gradient at the layer.
+
+    All units come out of one sweep for each way: an adaptive path serves them together.
+    """
     signs = {unit.channel: unit.sign for chosen in units.values() for unit in chosen}
-    quantities = {k: sign * inf.Unit(k, layer) for k, sign in signs.items()}
-    path, of = inf.Line("black", x, n=POINTS_OF_UNIT), list(quantities.values())
-    ig = inf.influence(net, inf.INPUT, of, path, inf.contribution, chunk=CHUNK)
-    slope = inf.influence(net, inf.INPUT, of, inf.Point(x), inf.gradient)
-    pixels = net.transform.decode(x)[0] / 255
+    whole: dict[int, inf.Quantity] = {k: sign * inf.Unit(k, layer) for k, sign in signs.items()}
+    where: dict[int, inf.Quantity] = {k: Weighted(k, slope[k], layer) for k in signs}
+    black, blur = (inf.Line(name, x, n=POINTS_OF_UNIT) for name in ("black", "blur"))
+    slopes = values_of(net, whole, inf.Point(x), inf.gradient)
+    pixels = pixels_in_order(net, net.transform.decode(x)[0] / 255)
     return {
-        "ig": {k: positive(ig[q].values[0]) for k, q in quantities.items()},
-        "gradient": {k: size(slope[q].values[0]) for k, q in quantities.items()},
-        "scaled": {k: size(slope[q].values[0] * pixels_in_order(net, pixels)) for k, q in quantities.items()},
+        "sum ig": {k: positive(v) for k, v in values_of(net, whole, black, inf.contribution).items()},
+        "sum gradient": {k: size(v) for k, v in slopes.items()},
+        "sum scaled": {k: size(v * pixels) for k, v in slopes.items()},
+        "weighted ig": {k: positive(v) for k, v in values_of(net, where, black, inf.contribution).items()},
+        "weighted blur": {k: positive(v) for k, v in values_of(net, where, blur, inf.contribution).items()},
     }
+
+
+def values_of(net: inf.Net, of: Mapping[int, inf.Quantity], over: inf.Distribution, measure: Any) -> dict[int, Tensor]:
+    """Influence of the pixels `[colour, y, x]` on each quantity, out of one sweep."""
+    found = inf.influence(net, inf.INPUT, list(of.values()), over, measure, chunk=CHUNK)
+    return {k: found[q].values[0] for k, q in of.items()}
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Weighted(inf.Quantity):
+    """Σ weight · neuron over the positions of a channel: `[point, channel, y, x] → [point]`.
+
+    With the class's gradient at the layer for weights, this is the unit where it matters to the class.
+    """
+
+    channel: int
+    weights: Tensor
+    cut: str
+
+    def value(self, y: Tensor, chosen: Tensor | None) -> Tensor:
+        """Weighted sum; nothing is chosen."""
+        return (y[:, self.channel] * self.weights).flatten(1).sum(1)
 
 
 def pixels_in_order(net: inf.Net, pixels: Tensor) -> Tensor:
@@ -222,20 +261,20 @@ def shares_of(photo: Photo, maps: Maps) -> dict[str, float]:
         for way in DRAWN:
             each = [photo.inside(maps.of_unit[way][unit.channel]) for unit in units]
             weighted = sum(unit.share * share for unit, share in zip(units, each, strict=True))
-            shares[row(choice, way, "mean weighted by influence")] = weighted
+            shares[row(choice, way, MEAN)] = weighted
             shares |= {row(choice, way, f"unit {k + 1} alone"): share for k, share in enumerate(each)}
     return shares
 
 
 def row(choice: str, way: str, which: str) -> str:
     """The name of a row of the table."""
-    return f"units {CHOSEN[choice]}, {DRAWN[way]}, {which}"
+    return f"units {CHOSEN[choice]}: {DRAWN[way]}, {which}"
 
 
 def summary(shares: list[dict[str, float]], name: str) -> dict[str, float | None]:
-    """Mean over photos with its standard error, and the same of the difference from integrated gradients."""
+    """Mean over photos with its standard error, and of the difference from the class's IG from the same baseline."""
     values = [s[name] for s in shares]
-    apart = [s[name] - s[IG] for s in shares]
+    apart = [s[name] - s[IG_BLUR if "blur" in name else IG] for s in shares]
     wins = sum(d > 0 for d in apart)
     return {
         "mean": statistics.mean(values), "stderr": stderr(values), "minus ig": statistics.mean(apart),
@@ -249,13 +288,13 @@ def stderr(values: Sequence[float]) -> float | None:
 
 
 def table(photos: Sequence[Photo], shares: list[dict[str, float]]) -> str:
-    """Rows are maps; columns the mean ± standard error, the difference from IG, and each photo."""
+    """Rows are maps; columns the mean ± standard error, the difference from the class's IG, each photo."""
     heads = " ".join(f"{p.name.split('_')[0][:6]:>6}" for p in photos)
-    lines = [f"{'share of positive attribution inside the box':<66} {'mean ± se':>13} {'minus IG':>14}  {heads}"]
-    for name in shares[0]:
+    lines = [f"{'share of positive attribution inside the box':<52} {'mean ± se':>13} {'minus IG':>14}  {heads}"]
+    for name in (name for name in shares[0] if not name.endswith(" alone")):
         s = summary(shares, name)
         mean, apart = plus_minus(s["mean"], s["stderr"]), plus_minus(s["minus ig"], s["minus ig stderr"], "+")
-        lines.append(f"{name:<66} {mean:>13} {apart:>14}  " + " ".join(f"{one[name]:6.2f}" for one in shares))
+        lines.append(f"{name:<52} {mean:>13} {apart:>14}  " + " ".join(f"{one[name]:6.2f}" for one in shares))
     return "\n".join(lines)
 
 
@@ -341,19 +380,6 @@ WAYS: dict[str, Draw] = {
 }
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class Weighted(inf.Quantity):
-    """Σ weight · neuron over the positions of a channel: `[point, channel, y, x] → [point]`."""
-
-    channel: int
-    weights: Tensor
-    cut: str
-
-    def value(self, y: Tensor, chosen: Tensor | None) -> Tensor:
-        """Weighted sum; nothing is chosen."""
-        return (y[:, self.channel] * self.weights).flatten(1).sum(1)
-
-
 def readings(net: inf.Net, layer: str, x: Tensor) -> dict[str, list[tuple[float, inf.Quantity]]]:
     """What "the unit" can mean, each with the weights of the three units in the mean, and the class beside them."""
     of = inf.Predicted()
@@ -410,8 +436,8 @@ def draw_photo(axes: Any, net: inf.Net, photo: Photo, maps: Maps) -> None:
     """One row: the photo, integrated gradients of the class, the units with the largest influence."""
     view = net.transform.view(photo.file)
     units = maps.units["influence"]
-    heats = {f"{maps.predicted}: IG of the class": maps.of_class[IG]}
-    heats |= {f"IG of unit {u.channel}": maps.of_unit["ig"][u.channel] for u in units}
+    heats = {f"{maps.predicted}, the class itself": maps.of_class[IG]}
+    heats |= {f"unit {u.channel}": maps.of_unit["weighted ig"][u.channel] for u in units}
     axes[0].imshow(view)
     axes[0].set_title(f"{photo.name}: box {photo.area:.0%} of the photo", fontsize=9)
     for one, (title, heat) in zip(axes[1:], heats.items(), strict=True):
@@ -431,13 +457,12 @@ def blurred(heat: Tensor) -> Tensor:
 
 def draw_shares(axes: Any, photos: Sequence[Photo], shares: Sequence[Mapping[str, float]]) -> None:
     """A dot for each photo and method."""
-    which = "mean weighted by influence"
     rows = {
         "chance (area of the box)": ("_", "#888888", "chance"),
-        IG: ("o", "#222222", "IG of the class"),
-        row("influence", "ig", which): ("D", "#d1495b", "IG of the 3 units of largest influence"),
-        row("conductance", "ig", which): ("s", "#2e86ab", "IG of the 3 units of largest conductance"),
-        row("lot", "ig", which): ("x", "#888888", "IG of 3 units drawn by lot"),
+        IG: ("o", "#222222", "the class itself"),
+        row("influence", "weighted ig", MEAN): ("D", "#d1495b", "the 3 units of largest influence"),
+        row("conductance", "weighted ig", MEAN): ("s", "#2e86ab", "the 3 units of largest conductance"),
+        row("lot", "weighted ig", MEAN): ("x", "#888888", "3 units drawn by lot"),
     }
     for name, (marker, colour, label) in rows.items():
         axes.plot([s[name] for s in shares], marker, color=colour, label=label, markersize=7)

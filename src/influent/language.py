@@ -50,9 +50,7 @@ def parse(text: str, names: Mapping[str, Any] | None = None, imports: bool = Tru
     if not isinstance(text, str):
         raise QuestionError(f"parse reads text, not {text!r}. {_EXAMPLE}")
     if len(text) > _LONGEST:
-        raise QuestionError(
-            f"The text has {len(text)} characters, and the longest that is read has {_LONGEST}. {_EXAMPLE}"
-        )
+        raise QuestionError(f"A text of {len(text)} characters cannot be read: the longest has {_LONGEST}. {_EXAMPLE}")
     foreign: list[Any] = []
 
     def take(match: re.Match[str]) -> str:
