@@ -117,6 +117,10 @@ class Distribution(ABC):
     def subjects(self) -> Tensor:
         """The explained inputs themselves, `[subject, *shape]`."""
 
+    def at(self, subject: Tensor, alpha: Tensor) -> Tensor:
+        """The points at positions `alpha [point]` of the paths of `subject [point]`: needed of adaptive ones."""
+        raise QuestionError(f"{type(self).__name__} is adaptive, and needs a method `at(subject, alpha)`: its points.")
+
     @abstractmethod
     def draws(self, chunk: int) -> Draws:
         """The points, at most `chunk` at a time (an adaptive distribution: as many as a round needs)."""

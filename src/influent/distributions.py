@@ -200,11 +200,17 @@ class Line(Distribution):
             yield self._draw(flat // len(alpha), alpha[steps], given, exact=weight is not None)
 
     def _draw(self, rows: Tensor, alpha: Tensor, weight: Tensor, exact: bool = False) -> Draw:
-        end, start = self.x[rows.to(self.x.device)], self.baseline[rows.to(self.x.device)]
-        a = per_point(alpha.to(self.x), end)
+        points = self.at(rows, alpha)
+        one = bool((rows == rows[0]).all())
+        of = (rows[:1] if one else rows).to(self.x.device)
+        # All points of one path share one speed, which is then kept once.
+        speed = (self.x[of] - self.baseline[of]).expand_as(points)
+        return Draw(points, rows, rows, weight, alpha, speed, exact)
+
+    def at(self, subject: Tensor, alpha: Tensor) -> Tensor:
+        of = subject.to(self.x.device)
         # torch.lerp is exact at both ends; x′ + α(x − x′) is not.
-        points = torch.lerp(start, end, a.expand_as(end))
-        return Draw(points, rows, rows, weight, alpha, end - start, exact)
+        return torch.lerp(self.baseline[of], self.x[of], per_point(alpha.to(self.x), self.x).expand_as(self.x[of]))
 
     def _adaptive(self, chunk: int) -> Draws:
         bisection = Bisection()

@@ -99,7 +99,7 @@ class Path:
         errors = torch.tensor([self.errors[a, b] for (a, _), (b, _) in pairs], dtype=torch.float64)
         values = torch.cat([row.values for _, row in self.rows])[:, [q for _, q in self.keys]]
         spread = (values.amax(0) - values.amin(0)).clamp(min=torch.finfo(torch.float64).tiny)
-        eps = max(torch.finfo(y.dtype).eps for y in self.rows[0][1].seen.values())
+        eps = max(torch.finfo(g.dtype).eps for g in self.rows[0][1].slopes.values())
         seen = errors.where(errors > 32 * eps * values.abs().amax(0), 0.0)
         total = errors.sum(0) / (values[-1] - values[0]).abs()
         return Heard([a for a, _ in self.rows], (seen / spread).amax(1).tolist(), float(total.max()))

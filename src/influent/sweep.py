@@ -107,6 +107,8 @@ class Sweep:
                 paths = {s: Path(self.full) for s in subjects}
             for part in torch.arange(len(draw.points)).split(self.chunk):
                 rows = self._rows(_part(draw, part))
+                # The path's own points can be made again: they are not kept until it is complete.
+                rows = replace(rows, seen={c: y for c, y in rows.seen.items() if c.place != self.over.place})
                 for k, s in enumerate(rows.subject.tolist()):
                     paths[s].add(rows[k : k + 1])
             try:
@@ -122,7 +124,10 @@ class Sweep:
             rows = [row for _, row in path.rows]
             for first in range(0, len(rows), self.chunk):
                 last, low = min(first + self.chunk, len(rows)), max(0, first - 1)
-                ribbon.take(Rows.cat(rows[low : last + 1]), first - low, last - low)
+                part = Rows.cat(rows[low : last + 1])
+                own = [cut for cut in self.job.at if cut.place == self.over.place]
+                points = dict.fromkeys(own, self.over.at(part.subject, part.alpha)) if own else {}
+                ribbon.take(replace(part, seen={**part.seen, **points}), first - low, last - low)
 
     def _find_full(self, subject: Tensor) -> None:
         """Which cuts all paths cross: from one taped pass at the first input."""

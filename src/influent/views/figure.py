@@ -70,7 +70,7 @@ class Figure:
         rows = "".join(
             '<div style="display:flex;flex-wrap:wrap;gap:.6rem">'
             + "".join(
-                f'<figure style="margin:0;flex:1 1 9rem;max-width:15rem">'
+                f'<figure style="margin:0;flex:1 1 7rem;max-width:15rem">'
                 f'<img src="{cell.jpeg()}" alt="{escape(cell.title)}"'
                 f' style="width:100%;border-radius:4px"><figcaption style="font-size:.85rem">{escape(cell.title)}'
                 "</figcaption></figure>"
