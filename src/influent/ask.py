@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from .attribution import NOT_FULL, Attribution, Gap, Question
 from .cut import Cut, as_cut
 from .distribution import Distribution
-from .distributions import Line
 from .errors import QuestionError
 from .measures import contribution, gradient
 from .nets import Net, as_net
@@ -124,7 +123,7 @@ def _attribution(
     sampled = all(sweep.over.sampled for sweep in sweeps)
     gap, note = _gap(gather, sweeps, question, columns, values)
     residual = None
-    if gap is not None and all(isinstance(s.over, Line) and s.over.rule != "gauss" for s in sweeps):
+    if gap is not None and not any(s.over.exact for s in sweeps):
         residual = gather(lambda sweep, q: sweep.residual[cut, q])
     return Attribution(
         values=values,
@@ -148,7 +147,7 @@ def _gap(
     """Completeness, where it applies, and why not where it does not."""
     if question.measure is not contribution:
         return None, ""
-    if not all(sweep.full[question.at, q] for sweep in sweeps for q in columns):
+    if not all(sweep.full.get((question.at, q)) for sweep in sweeps for q in columns):
         return None, NOT_FULL
     change = gather(lambda sweep, q: sweep.change[:, q])
     units = values.double().cpu() if values.device.type != "mps" else values.cpu().double()
@@ -169,5 +168,4 @@ def _velocity(sweeps: list[Sweep], question: Question) -> str:
         return ""
     if all(s.over.place == question.at.place for s in sweeps):
         return "exact (the path's own)"
-    exact = [isinstance(s.over, Line) and s.over.rule == "gauss" for s in sweeps]
-    return "exact (forward mode)" if all(exact) else "secant"
+    return "exact (forward mode)" if all(s.over.exact for s in sweeps) else "secant"

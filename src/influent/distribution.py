@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +28,9 @@ class Draw:
     - `subject [point]`: which explained input the point belongs to (and which row of `given` goes with it); this and
       all further indices and weights are on the CPU;
     - `instance [point]`: which row of the result it is counted in;
-    - `weight [point]`: relative weight; on a path without `exact`, the trapezoid rule multiplies it;
+    - `weight [point]`: relative weight; on a path with secants, the trapezoid rule multiplies it;
     - `alpha [point]`: the position on the subject's path, from baseline 0 to input 1; None off a path;
-    - `speed [point, *shape]`: d points / dα on a path;
-    - `exact`: whether activations' speed is taken by forward-mode differentiation instead of secants.
+    - `speed [point, *shape]`: d points / dα on a path.
 
     >>> first = torch.tensor([0])
     >>> Draw(torch.zeros(1, 3), subject=first, instance=first, weight=torch.ones(1)).alpha is None
@@ -44,7 +43,6 @@ class Draw:
     weight: Tensor
     alpha: Tensor | None = None
     speed: Tensor | None = None
-    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,16 @@ class Distribution(ABC):
         return ((1.0, self),)
 
     @property
+    def path(self) -> bool:
+        """Whether the points lie on paths from a baseline, α = 0, to each input, α = 1."""
+        return False
+
+    @property
+    def exact(self) -> bool:
+        """Whether velocities on the path are taken in forward mode, and weights as drawn, instead of by secants."""
+        return False
+
+    @property
     def adaptive(self) -> bool:
         """Whether `draws` listens to the residuals of what it proposed."""
         return False
@@ -120,6 +128,10 @@ class Distribution(ABC):
     def at(self, subject: Tensor, alpha: Tensor) -> Tensor:
         """The points at positions `alpha [point]` of the paths of `subject [point]`: needed of adaptive ones."""
         raise QuestionError(f"{type(self).__name__} is adaptive, and needs a method `at(subject, alpha)`: its points.")
+
+    def ends(self, chunk: int) -> Iterator[Draw]:
+        """The ends of paths, input first, where `draws` leaves them out: run forward only, for F(x) − F(x′)."""
+        yield from ()
 
     @abstractmethod
     def draws(self, chunk: int) -> Draws:

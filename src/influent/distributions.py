@@ -7,7 +7,7 @@ at the cut.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -150,12 +150,20 @@ class Line(Distribution):
             raise QuestionError(f"tol= steers the adaptive rule only; rule={self.rule!r} runs all n points. Drop one.")
 
     @property
+    def path(self) -> bool:
+        return True
+
+    @property
+    def exact(self) -> bool:
+        return self.rule == "gauss"
+
+    @property
     def adaptive(self) -> bool:
         return self.rule == "adaptive"
 
     @property
     def visits_subjects(self) -> bool:
-        return self.rule != "gauss"
+        return not self.exact
 
     @property
     def labels(self) -> Tensor | None:
@@ -180,14 +188,14 @@ class Line(Distribution):
     def subjects(self) -> Tensor:
         return self.x
 
-    def ends(self, chunk: int) -> Draws:
-        """The two ends of each path, input first: what the gap is measured against under "gauss"."""
-        yield from self._static(torch.tensor([1.0, 0.0], dtype=torch.float64), None, chunk)
+    def ends(self, chunk: int) -> Iterator[Draw]:
+        if self.exact:
+            yield from self._static(torch.tensor([1.0, 0.0], dtype=torch.float64), None, chunk)
 
     def draws(self, chunk: int) -> Draws:
         if self.adaptive:
             yield from self._adaptive(chunk)
-        elif self.rule == "gauss":
+        elif self.exact:
             yield from self._static(*gauss_nodes(self.n), chunk)
         else:
             yield from self._static(grid(self.rule, self.n).flip(0), None, chunk)
@@ -197,15 +205,15 @@ class Line(Distribution):
         for flat in torch.arange(len(self.x) * len(alpha)).split(chunk):
             steps = flat % len(alpha)
             given = torch.ones_like(steps, dtype=torch.float64) if weight is None else weight[steps]
-            yield self._draw(flat // len(alpha), alpha[steps], given, exact=weight is not None)
+            yield self._draw(flat // len(alpha), alpha[steps], given)
 
-    def _draw(self, rows: Tensor, alpha: Tensor, weight: Tensor, exact: bool = False) -> Draw:
+    def _draw(self, rows: Tensor, alpha: Tensor, weight: Tensor) -> Draw:
         points = self.at(rows, alpha)
         one = bool((rows == rows[0]).all())
         of = (rows[:1] if one else rows).to(self.x.device)
         # All points of one path share one speed, which is then kept once.
         speed = (self.x[of] - self.baseline[of]).expand_as(points)
-        return Draw(points, rows, rows, weight, alpha, speed, exact)
+        return Draw(points, rows, rows, weight, alpha, speed)
 
     def at(self, subject: Tensor, alpha: Tensor) -> Tensor:
         of = subject.to(self.x.device)

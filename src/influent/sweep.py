@@ -15,7 +15,6 @@ from torch import Tensor
 
 from .cut import Cut, axis_names
 from .distribution import Distribution, Draw
-from .distributions import Line
 from .errors import CutError, InputError, NetError, QuestionError
 from .measures import Evidence, activation
 from .nets import Net
@@ -79,22 +78,22 @@ class Sweep:
 
     def _prepare(self, subjects: Tensor) -> None:
         """What must be known before the first point: full cuts, ends that are no points, choices at the subject."""
-        if isinstance(self.over, Line):
+        if self.over.path:
             self._find_full(subjects[:1])
-        if isinstance(self.over, Line) and self.over.rule == "gauss":
-            for draw in self.over.ends(self.chunk):
-                self._forward(draw)
-        elif not self.over.visits_subjects and any(_looks(q) for q in self.job.of):
+        for draw in self.over.ends(self.chunk):
+            self._forward(draw)
+        if not self.over.visits_subjects and not self.over.exact and any(_looks(q) for q in self.job.of):
             for rows in torch.arange(len(subjects)).split(self.chunk):
                 self._choose(self.probe.run(subjects[rows.to(subjects.device)], rows, mode="value"), rows)
 
     def _run_stream(self) -> None:
         ribbon = Ribbon(self.count, self.residual)
         for draw in self.over.draws(self.chunk):
-            if draw.alpha is None or draw.exact:
-                self.count(self._rows(draw), self._exact_rates(draw) if draw.exact else None)
+            rows = self._rows(draw)
+            if self.over.path and not self.over.exact:
+                ribbon.push(rows)
             else:
-                ribbon.push(self._rows(draw))
+                self.count(rows, self._exact_rates(draw) if self.over.exact else None)
 
     def _run_adaptive(self) -> None:
         draws = self.over.draws(self.chunk)
@@ -168,7 +167,7 @@ class Sweep:
                 slopes[cut, q] = self._reached(slope, cut, q)
         stacked = torch.stack([v.detach().double().cpu() for v in values], dim=1)
         check_result(stacked, self.job.net, "The quantity")
-        if draw.alpha is not None and not draw.exact:
+        if draw.alpha is not None and not self.over.exact:
             self._measure_change(draw.instance, draw.alpha, stacked)
         self.progress(len(draw.points))
         seen = {cut: done.seen[cut.place].detach() for cut in self.job.at}
@@ -228,9 +227,9 @@ class Sweep:
         found: dict[Cut, Tensor] = {}
 
         def rate(cut: Cut) -> Tensor:
-            if draw.speed is None or cut.place == self.over.place:
-                return draw.speed if draw.speed is not None else torch.zeros(())
-            if not found:
+            if cut.place == self.over.place and draw.speed is not None:
+                return draw.speed
+            if not found and draw.speed is not None:
                 found.update(self.probe.rates(draw.points, draw.speed, draw.subject))
             return found[cut.place]
 
