@@ -99,11 +99,11 @@ def test_cuts_lists_the_places_of_a_net(capsys):
 
 def test_options_come_from_a_toml_file_and_the_command_line_wins(tmp_path, capsys):
     config = tmp_path / "why.toml"
-    config.write_text('at = "_blocks.10/channel"\ntop = 1\nover = "Point"\nof = "Class(\'cup\')"\n')
+    config.write_text('at = "_blocks.11/channel"\ntop = 1\nover = "Point"\nof = "Class(\'cup\')"\n')
     out = tmp_path / "out"
     assert main(["explain", "coffee", "--config", str(config), "--out", str(out), "--top", "2"]) == 0
     text = capsys.readouterr().out
-    assert "at _blocks.10/channel, of Class('cup')" in text
+    assert "at _blocks.11/channel, of Class('cup')" in text
     assert text.count("% of all") == 2
 
 

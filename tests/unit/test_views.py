@@ -10,6 +10,7 @@ from influent.views.figure import Cell, Figure
 from influent.views.heat import heat, per_pixel
 from influent.views.overlay import overlay, scaled_pixels
 from influent.views.palette import limit, signed_colours
+from influent.views.units import carried
 
 
 def bright_net():
@@ -74,6 +75,27 @@ def test_show_draws_each_top_unit_by_what_drives_it():
     assert blue[..., 2].min() > 0.9
 
 
+def test_a_unit_is_drawn_where_it_matters_to_the_answer_not_wherever_it_is_active():
+    """Red counts only in the left half of the picture: the right half of its channel carries nothing."""
+    net = bright_net()
+    left = (torch.arange(16) % 4 < 2).float()
+    net[2].weight.data = torch.cat([left, torch.zeros(32)]).repeat(2, 1)
+    x = torch.ones(1, 3, 4, 4)
+    a = inf.influence(net, "0/channel", inf.Class(0), inf.Line(torch.zeros_like(x), x, n=3), inf.contribution)
+    scaled = inf.show(a, on=x, top=1).rows[0][1].picture
+    # Scaled pixels are blurred by 1.5 of them: the left edge keeps its light, the right edge stays dark.
+    assert scaled[:, 0, 0].min() > 0.9
+    assert scaled[:, 3, 0].max() < 0.5
+
+
+def test_units_by_another_axis_are_drawn_too():
+    x = torch.ones(1, 3, 4, 4)
+    slope = inf.influence(bright_net(), "0", inf.Class(0), inf.Point(x))
+    third = carried(slope, slope.by("row")[0].top(4)[2], "row")
+    row = slope.by("row")[0].top(4)[2].index[0]
+    assert float(third.weights[:, row].abs().sum()) == float(third.weights.abs().sum()) == 8.0
+
+
 def test_bgr_influences_are_drawn_on_the_right_colours():
     transform = inf.PixelTransform((0, 0, 0), (255, 255, 255), resize=4, crop=4, order="BGR")
     net = inf.Net(bright_net(), transform=transform)
@@ -100,8 +122,6 @@ def test_a_figure_saves_as_png_and_html_shows_itself_and_escapes_its_texts(tmp_p
     [
         (lambda a, x: inf.show({"0": a}, on=x), "show takes one attribution"),
         (lambda a, x: inf.show(a, on=x[0]), r"on= is the explained input, \[1, channel, row, column\]"),
-        (lambda a, x: inf.show(inf.influence(bright_net(), "0/row", inf.Class(0), inf.Point(x)), on=x),
-         "not for units by 'row'"),
         (lambda a, x: inf.show(a, on=x).save("f.gif"), "saved as .png or .html, not .gif"),
         (lambda a, x: inf.show(inf.influence(bright_net(), "0", inf.Class(0), inf.Point(x.repeat(2, 1, 1, 1))), on=x),
          "one row of one quantity"),

@@ -24,7 +24,7 @@ from influent.quantity import Quantity
 
 from .figure import Figure
 from .page import Section, page
-from .units import as_picture, input_figure, panel, pixels_of, unit_of
+from .units import as_picture, carried, input_figure, panel, pixels_of
 
 Progress = Callable[[int], None]
 
@@ -86,16 +86,19 @@ def explain(
     questions = list(of) or default_questions(net, predictions)
     over = over or (Line(None, x) if net.baseline is not None else Point(x))
     measure = measure or (contribution if isinstance(over, Line) else gradient)
-    found = influence(net, at, questions, over, measure, chunk=chunk, progress=progress)
-    tops = [found[q].top(top) for q in questions]
-    units = [[unit_of(r, found[q].question.at) for r in ranked] for q, ranked in zip(questions, tops, strict=True)]
-    wanted = list(dict.fromkeys([unit for some in units for unit in some] + questions))
+    # The slopes of single neurons come out of the same sweep: they say where a unit matters.
+    asked = [at] if at == at.place else [at, at.place]
+    found = influence(net, asked, questions, over, [measure, gradient], chunk=chunk, progress=progress)
+    answers = {q: found[at][q][measure] for q in questions}
+    tops = {q: answers[q].top(top) for q in questions}
+    units = {q: [carried(found[at.place][q][gradient], r, at.units) for r in tops[q]] for q in questions}
+    wanted = [*(unit for q in questions for unit in units[q]), *questions]
     pixels = dict(zip(wanted, pixels_of(net, x, wanted, over, chunk=chunk, progress=progress), strict=True))
-    answers = [
-        _answer(net, x, found[q], ranked, [pixels[u] for u in some], pixels[q], f"why-{k + 1}")
-        for k, (q, ranked, some) in enumerate(zip(questions, tops, units, strict=True))
+    made = [
+        _answer(net, x, answers[q], tops[q], [pixels[unit] for unit in units[q]], pixels[q], f"why-{k + 1}")
+        for k, q in enumerate(questions)
     ]
-    return Explanation(net, tuple((net.label(i), p) for i, p in predictions), tuple(answers))
+    return Explanation(net, tuple((net.label(i), p) for i, p in predictions), tuple(made))
 
 
 def _answer(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from influent.ask import influence
@@ -14,9 +16,8 @@ from influent.cut import INPUT, Cut
 from influent.distribution import Distribution
 from influent.distributions import Line, Point
 from influent.errors import QuestionError
-from influent.measures import contribution, gradient_times_activation
+from influent.measures import contribution, gradient, gradient_times_activation
 from influent.nets import Net
-from influent.quantities import Unit
 from influent.quantity import Quantity
 
 from .figure import Cell, Figure
@@ -24,21 +25,34 @@ from .overlay import overlay, scaled_pixels
 
 LEGEND = (
     "Top row: the photo's own pixels, each colour scaled by the size of its influence; dark does not matter. "
-    "Below: red speaks for, blue against."
+    "Below: red speaks for, blue against. A unit's pixels are those that drive what it carries to the answer."
 )
 
 
-def unit_of(ranked: Ranked, at: Cut) -> Unit:
-    """The quantity that a ranked unit is: a channel, or one neuron.
+@dataclass(frozen=True, repr=False, eq=False)
+class Carried(Quantity):
+    """Σ_j w_j · y_j over a unit's neurons, w_j = E ∂of/∂y_j: what the unit carries to the answer.
 
-    Errors: `QuestionError` for units that are neither (a token, a row): no pixels are drawn for those.
+    `[point, *neuron] → [point]`; `weights [*neuron]`, zero outside of the unit. Where a channel is active but does not
+    matter, it carries nothing: its plain sum over positions would show that place as well.
     """
-    if at.units not in (None, "channel"):
-        raise QuestionError(
-            f"Pixels are drawn for channels and for single neurons, not for units by {at.units!r}. Ask at "
-            f"'{at.place.text}/channel'."
-        )
-    return Unit(ranked.index[0] if at.units or len(ranked.index) == 1 else ranked.index, at.place)
+
+    weights: Tensor
+    cut: Cut | str
+
+    def value(self, y: Tensor, chosen: Tensor | None) -> Tensor:
+        """The weighted sum; nothing is chosen."""
+        return (y * self.weights).flatten(1).sum(1)
+
+
+def carried(slope: Attribution, ranked: Ranked, units: str | None) -> Carried:
+    """What a ranked unit carries; `slope` is E ∂of/∂neuron at the same place, `units` the axis that counts units."""
+    index: tuple[int | slice, ...] = ranked.index
+    if units is not None and slope.axes is not None:
+        index = tuple(ranked.index[0] if name == units else slice(None) for name in slope.axes)
+    weights = torch.zeros_like(slope.values[0])
+    weights[index] = slope.values[0][index]
+    return Carried(weights, slope.question.at)
 
 
 def pixels_path(net: Net, x: Tensor, like: Distribution | None, n: int) -> tuple[Distribution, Callable[..., Tensor]]:
@@ -125,7 +139,7 @@ def show(a: Attribution, on: Tensor, top: int = 3) -> Figure:
     At the input: heat map, overlay, scaled pixels. Inside the net: the `top` units with each unit's own pixels,
     beside integrated gradients. In a notebook the result shows itself; `.save("units.png")` writes it.
 
-    Errors: `QuestionError` for several rows, units that are no channels or neurons, and inputs that are no pictures.
+    Errors: `QuestionError` for several rows, and for inputs that are no pictures.
     Source: Leino et al. 2018, Fig 1.
 
     >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
@@ -145,7 +159,8 @@ def show(a: Attribution, on: Tensor, top: int = 3) -> Figure:
     title = f"{a.question.at.text} for {a.question.of.describe(net)}"
     if a.question.at.place == INPUT:
         return input_figure(_in_rgb(net, a.values), as_picture(net, x), title)
-    ranked = a.top(top)
-    units = [unit_of(r, a.question.at) for r in ranked]
+    ranked, at = a.top(top), a.question.at
+    slope = influence(net, at.place, a.question.of, a.question.over, gradient)
+    units = [carried(slope, r, at.units) for r in ranked]
     *pixels, beside = pixels_of(net, x, [*units, a.question.of], a.question.over)
     return panel(a, x, ranked, pixels, beside, title)

@@ -17,7 +17,7 @@ def load(name: str) -> Net:
     Errors: `InputError` for a name that is not in the zoo, with the list and the nearest.
 
     >>> load("efficientnet-lite0").layer
-    '_blocks.11._swish#1/channel'
+    '_blocks.10/channel'
     """
     nets = {"efficientnet-lite0": efficientnet_lite0, "googlenet": googlenet}
     if name not in nets:

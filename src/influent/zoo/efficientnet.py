@@ -48,5 +48,5 @@ def efficientnet_lite0() -> Net:
         # TensorFlow and (pixel − 127) / 128. With the others they know 76 of 100 photos instead of 87.
         transform=PixelTransform(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0), order="RGB"),
         baseline="black",
-        layer="_blocks.11._swish#1/channel",
+        layer="_blocks.10/channel",
     )
