@@ -26,19 +26,13 @@ class KeyFile(NamedTuple):
 
 def read_table(text: str) -> list[KeyFile]:
     """The rows of the table in README.md."""
-    cells = [
-        [cell.strip() for cell in line.strip("| \n").split("|")]
-        for line in text.splitlines()
-        if line[:1] == "|"
-    ]
+    cells = [[cell.strip() for cell in line.strip("| \n").split("|")] for line in text.splitlines() if line[:1] == "|"]
     if cells[:1] != [COLUMNS]:
         raise ValueError(f"The first table of {README.name} must have the columns {', '.join(COLUMNS)}.")
     rows = cells[2:]  # after the head and its ruler
     for row in rows:
         if len(row) != len(COLUMNS) or len(row[2]) != 64:
-            raise ValueError(
-                f"{README.name}: this row is not 'folder | file | sha256 | upstream | licence': {row}"
-            )
+            raise ValueError(f"{README.name}: this row is not 'folder | file | sha256 | upstream | licence': {row}")
     return [KeyFile(*row) for row in rows]
 
 
@@ -64,9 +58,7 @@ def faults(folder: Path, keys: list[KeyFile]) -> list[str]:
                 expected, _, name = line.partition("  ")
                 # A list that is not the published one might name a file anywhere: stay inside the folder.
                 inside = name and not Path(name).is_absolute() and ".." not in Path(name).parts
-                found += (
-                    file_fault(folder, name, expected) if inside else [f"SHA256SUMS: no file in {line!r}"]
-                )
+                found += file_fault(folder, name, expected) if inside else [f"SHA256SUMS: no file in {line!r}"]
     return found
 
 
@@ -77,11 +69,7 @@ def file_fault(folder: Path, name: str, expected: str) -> list[str]:
     seen = checksum(folder / name)
     if seen == expected:
         return []
-    return [
-        f"{name}: {seen}"
-        if seen.startswith("unreadable")
-        else f"{name}: not the published one (sha256 {seen})"
-    ]
+    return [f"{name}: {seen}" if seen.startswith("unreadable") else f"{name}: not the published one (sha256 {seen})"]
 
 
 def report(place: Path, keys: list[KeyFile]) -> bool:
@@ -111,9 +99,7 @@ def main() -> int:
     if not place:
         print("INFLUENT_DATA is not set, so there is nothing to check. Say where the data sets are:")
         print("    INFLUENT_DATA=/some/folder python3 dev.py data")
-        print(
-            "studies/README.md says what goes there: " + ", ".join(dict.fromkeys(key.folder for key in keys))
-        )
+        print("studies/README.md says what goes there: " + ", ".join(dict.fromkeys(key.folder for key in keys)))
         return 0
     if not Path(place).is_dir():
         print(

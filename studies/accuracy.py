@@ -43,12 +43,8 @@ PUBLISHED: dict[str, dict[str, dict[str, float]]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """The study, from the command line to the table and the file."""
-    parser = argparse.ArgumentParser(
-        description="Accuracy of the zoo's nets on one photo of each ImageNet class."
-    )
-    parser.add_argument(
-        "--limit", type=int, metavar="N", help="N photos, evenly spread over the classes; no file"
-    )
+    parser = argparse.ArgumentParser(description="Accuracy of the zoo's nets on one photo of each ImageNet class.")
+    parser.add_argument("--limit", type=int, metavar="N", help="N photos, evenly spread over the classes; no file")
     parser.add_argument("--batch", type=int, default=20, metavar="N", help="photos per batch (default 20)")
     options = parser.parse_args(arguments)
     try:
@@ -86,9 +82,7 @@ def listed_photos(folder: Path, limit: int | None) -> list[tuple[int, Path]]:
     with (folder / "labels.tsv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     if limit is not None and not 1 <= limit <= len(rows):
-        raise InputError(
-            f"--limit {limit}: the data set has {len(rows)} photos. Type a number from 1 to {len(rows)}."
-        )
+        raise InputError(f"--limit {limit}: the data set has {len(rows)} photos. Type a number from 1 to {len(rows)}.")
     # Neighbouring classes are alike (the first hundred are fish and birds): a small version takes every k-th.
     kept = rows if limit is None else [rows[i * len(rows) // limit] for i in range(limit)]
     return [(int(row["index"]), folder / "images" / row["file"]) for row in kept]

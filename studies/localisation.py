@@ -1,17 +1,18 @@
 """How well pixels localise: the share of attribution inside the object's box, of units inside the net and of the net.
 
-    python3 dev.py study localisation [--limit N] [--settings]
+    python3 dev.py study localisation [--limit N]
 
 On photos with boxes drawn by hand (boxes.json), for the predicted class:
 
 - integrated gradients of the class, and saliency, on the pixels;
-- the three units of a middle layer with the largest internal influence (gradient at the point) or conductance,
-  each drawn on the pixels that drive it; three units drawn by lot are the control. A unit is read as the sum over
-  its positions, or as the sum weighted by the influence that each position has on the class.
+- the three channels, and the three single neurons, of a middle layer with the largest internal influence (gradient
+  at the point) or conductance, each drawn on the pixels that drive it; three channels by lot are the control.
+  A channel is read as its sum over positions, or as what it carries to the class (weighted by E ∂class/∂neuron:
+  what `influent explain` draws).
 
-Every number is Σ inside the box / Σ over the photo of a map `[y, x]`: the positive part of Σ over colours of the
-contributions (a unit with negative influence counts with its sign turned), or Σ over colours of |gradient|.
-Chance is the box's share of the photo. `--settings` compares ways to draw a unit, on photos of their own.
+Every number is Σ inside the box / Σ over the photo of the positive part of Σ over colours of the contributions (a unit
+with negative influence counts with its sign turned); for saliency, of Σ over colours of |gradient|. Chance is the box's
+share of the photo. How units are drawn was chosen on other photos: `study unit_pixels`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import influent as inf
+from influent.attribution import Unit as Ranked
+from influent.views.units import carried
 
 HERE = Path(__file__).parent
 BOXES = HERE / "boxes.json"
@@ -44,11 +47,11 @@ POINTS, POINTS_OF_UNIT, UNITS, SEED, CHUNK = 65, 33, 3, 0, 16
 IG, IG_BLUR, SALIENCY = "IG of the class, from black", "IG of the class, from blur", "saliency of the class"
 CHOSEN = {"influence": "by influence", "conductance": "by conductance", "lot": "by lot"}
 DRAWN = {
-    "sum ig": "sum, IG from black",
-    "sum gradient": "sum, |gradient|",
-    "sum scaled": "sum, |gradient| · pixel",
-    "weighted ig": "weighted, IG from black",
-    "weighted blur": "weighted, IG from blur",
+    "sum": "channels, plain sum, from black",
+    "carried": "channels, as carried, from black",
+    "carried blur": "channels, as carried, from blur",
+    "neuron": "neurons, from black",
+    "neuron blur": "neurons, from blur",
 }
 MEAN = "mean of three"
 
@@ -75,24 +78,11 @@ class Photo:
         return float(heat[y0:y1, x0:x1].sum() / heat.sum())
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """A unit, its influence's sign, and its share of the influence of the units chosen with it."""
-
-    channel: int
-    sign: float
-    share: float
-
-
 def main(arguments: Sequence[str]) -> int:
     """The study, from the command line to the table, the file and the picture."""
     parser = argparse.ArgumentParser(description="How well the pixels of influential units localise an object.")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N photos; no file, no picture")
-    parser.add_argument("--settings", action="store_true", help="compare ways to draw a unit, on other photos; no file")
     options = parser.parse_args(arguments)
-    if options.settings:
-        print(settings_table(listed("settings")[: options.limit]))
-        return 0
     photos = listed("compared")[: options.limit]
     if not photos:
         print("No photo is left to look at.", file=sys.stderr)
@@ -110,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def listed(use: str) -> list[Photo]:
-    """The photos with boxes for one use; without INFLUENT_DATA, only those that are packaged."""
+    """The photos for one use, "compared" or "settings"; without INFLUENT_DATA, only those that are packaged."""
     folder = Path(os.environ.get("INFLUENT_DATA", "")) / DATA_SET / "images"
     there = "INFLUENT_DATA" in os.environ and folder.is_dir()
     photos = []
@@ -145,109 +135,68 @@ def load_nets() -> dict[str, inf.Net]:
 
 @dataclass(frozen=True)
 class Maps:
-    """Everything that is drawn for one photo: maps `[y, x]`, and for each choice of units, its units."""
+    """Everything that is drawn for one photo: maps `[y, x]` of the class, and of the units of each choice and way."""
 
     predicted: str
     of_class: dict[str, Tensor]
     units: dict[str, list[Ranked]]
-    of_unit: dict[str, dict[int, Tensor]]
+    of_units: dict[tuple[str, str], list[Tensor]]
 
 
 def maps_of(net: inf.Net, layer: str, photo: Photo) -> Maps:
     """All maps of one photo."""
     x = net.read(photo.file)
-    with torch.no_grad():
-        top = int(net.module(x).argmax())
-    of, path, at = inf.Class(top), inf.Line("black", x, n=POINTS), f"{layer}/channel"
-    ig = inf.influence(net, inf.INPUT, of, path, inf.contribution, chunk=CHUNK)
-    saliency = inf.influence(net, inf.INPUT, of, inf.Point(x), inf.gradient)
-    influence = inf.influence(net, at, of, inf.Point(x), inf.gradient)
-    conductance = inf.influence(net, at, of, path, inf.contribution, chunk=CHUNK)
-    blur = inf.influence(net, inf.INPUT, of, replace(path, baseline="blur"), inf.contribution, chunk=CHUNK)
-    slope = inf.influence(net, layer, of, inf.Point(x), inf.gradient).values[0]
-    units = {"influence": best(influence), "conductance": best(conductance), "lot": by_lot(influence)}
+    top = int(inf.activations(net, inf.OUTPUT, x).argmax())
+    of, path, channels = inf.Class(top), inf.Line("black", x, n=POINTS), f"{layer}/channel"
+    # One sweep of the path: the class at the pixels and at the layer, by contribution and by mean slope.
+    along = inf.influence(net, [inf.INPUT, channels, layer], of, path, [inf.contribution, inf.gradient], chunk=CHUNK)
+    point = inf.influence(net, [inf.INPUT, channels, layer], of, inf.Point(x))
+    blur = inf.influence(net, inf.INPUT, of, inf.Line("blur", x, n=POINTS), inf.contribution, chunk=CHUNK)
+    kinds = {kind: {"influence": point[at], "conductance": along[at][inf.contribution]}
+             for kind, at in (("channel", channels), ("neuron", layer))}  # fmt: skip
+    units = {f"{choice} {kind}": list(a.top(UNITS)) for kind, found in kinds.items() for choice, a in found.items()}
+    units["lot channel"] = by_lot(point[channels])
     return Maps(
         predicted=net.label(top),
-        of_class={IG: positive(ig.values[0]), IG_BLUR: positive(blur.values[0]), SALIENCY: size(saliency.values[0])},
+        of_class={IG: positive(along[inf.INPUT][inf.contribution].values[0]), IG_BLUR: positive(blur.values[0]),
+                  SALIENCY: point[inf.INPUT].values[0].abs().sum(0)},
         units=units,
-        of_unit=unit_maps(net, layer, x, units, slope),
-    )
-
-
-def best(a: inf.Attribution) -> list[Ranked]:
-    """The units of largest magnitude."""
-    return ranked(a, [unit.index[0] for unit in a.top(UNITS)])
+        of_units=unit_maps(net, layer, x, units, along[layer][inf.gradient]),
+    )  # fmt: skip
 
 
 def by_lot(a: inf.Attribution) -> list[Ranked]:
-    """Units drawn by lot, with the signs of their influence: the control."""
+    """Units drawn by lot among all: the control."""
+    everything = list(a.top(a.values[0].numel()))
     dice = torch.Generator().manual_seed(SEED)
-    return ranked(a, torch.randperm(a.values.shape[1], generator=dice)[:UNITS].tolist())
-
-
-def ranked(a: inf.Attribution, channels: Sequence[int]) -> list[Ranked]:
-    values = [float(a.values[0, k]) for k in channels]
-    total = sum(map(abs, values))
-    return [Ranked(k, 1.0 if v >= 0 else -1.0, abs(v) / total) for k, v in zip(channels, values, strict=True)]
+    return [everything[int(k)] for k in torch.randperm(len(everything), generator=dice)[:UNITS]]
 
 
 def unit_maps(
-    net: inf.Net, layer: str, x: Tensor, units: Mapping[str, list[Ranked]], slope: Tensor
-) -> dict[str, dict[int, Tensor]]:
-    """Maps of every unit, drawn in each way; `slope [channel, y, x]` is the class's gradient at the layer.
-
-    All units come out of one sweep for each way: an adaptive path serves them together.
-    """
-    signs = {unit.channel: unit.sign for chosen in units.values() for unit in chosen}
-    whole: dict[int, inf.Quantity] = {k: sign * inf.Unit(k, layer) for k, sign in signs.items()}
-    where: dict[int, inf.Quantity] = {k: Weighted(k, slope[k], layer) for k in signs}
-    black, blur = (inf.Line(name, x, n=POINTS_OF_UNIT) for name in ("black", "blur"))
-    slopes = values_of(net, whole, inf.Point(x), inf.gradient)
-    pixels = pixels_in_order(net, net.transform.decode(x)[0] / 255)
-    return {
-        "sum ig": {k: positive(v) for k, v in values_of(net, whole, black, inf.contribution).items()},
-        "sum gradient": {k: size(v) for k, v in slopes.items()},
-        "sum scaled": {k: size(v * pixels) for k, v in slopes.items()},
-        "weighted ig": {k: positive(v) for k, v in values_of(net, where, black, inf.contribution).items()},
-        "weighted blur": {k: positive(v) for k, v in values_of(net, where, blur, inf.contribution).items()},
-    }
-
-
-def values_of(net: inf.Net, of: Mapping[int, inf.Quantity], over: inf.Distribution, measure: Any) -> dict[int, Tensor]:
-    """Influence of the pixels `[colour, y, x]` on each quantity, out of one sweep."""
-    found = inf.influence(net, inf.INPUT, list(of.values()), over, measure, chunk=CHUNK)
-    return {k: found[q].values[0] for k, q in of.items()}
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Weighted(inf.Quantity):
-    """Σ weight · neuron over the positions of a channel: `[point, channel, y, x] → [point]`.
-
-    With the class's gradient at the layer for weights, this is the unit where it matters to the class.
-    """
-
-    channel: int
-    weights: Tensor
-    cut: str
-
-    def value(self, y: Tensor, chosen: Tensor | None) -> Tensor:
-        """Weighted sum; nothing is chosen."""
-        return (y[:, self.channel] * self.weights).flatten(1).sum(1)
-
-
-def pixels_in_order(net: inf.Net, pixels: Tensor) -> Tensor:
-    """RGB pixels `[3, y, x]` with the colours in the net's own order."""
-    return pixels.flip(0) if getattr(net.transform, "order", "RGB") == "BGR" else pixels
+    net: inf.Net, layer: str, x: Tensor, units: dict[str, list[Ranked]], slope: inf.Attribution
+) -> dict[tuple[str, str], list[Tensor]]:
+    """Maps of every unit, drawn in each way; all units of a baseline come out of one sweep."""
+    asked: dict[tuple[str, str], list[inf.Quantity]] = {}
+    for choice in CHOSEN:
+        channels, neurons = units[f"{choice} channel"], units.get(f"{choice} neuron", [])
+        asked[choice, "sum"] = [(1.0 if u.value >= 0 else -1.0) * inf.Unit(u.index[0], layer) for u in channels]
+        asked[choice, "carried"] = asked[choice, "carried blur"] = [carried(slope, u, "channel") for u in channels]
+        signed = [(1.0 if u.value >= 0 else -1.0) * inf.Unit(u.index, layer) for u in neurons]
+        if signed:
+            asked[choice, "neuron"] = asked[choice, "neuron blur"] = signed
+    maps: dict[tuple[str, str], list[Tensor]] = {}
+    for baseline in ("black", "blur"):
+        now = {key: of for key, of in asked.items() if key[1].endswith("blur") == (baseline == "blur")}
+        every = list(dict.fromkeys(q for of in now.values() for q in of))
+        over = inf.Line(baseline, x, n=POINTS_OF_UNIT)
+        found = inf.influence(net, inf.INPUT, every, over, inf.contribution, chunk=CHUNK)
+        maps |= {key: [positive(found[q].values[0]) for q in of] for key, of in now.items()}
+    return maps
 
 
 def positive(contributions: Tensor) -> Tensor:
     """`[colour, y, x] → [y, x]`: summed over colours, then the positive part."""
     return contributions.sum(0).clamp(min=0)
-
-
-def size(gradient: Tensor) -> Tensor:
-    """`[colour, y, x] → [y, x]`: |gradient| summed over colours."""
-    return gradient.abs().sum(0)
 
 
 # ---- shares -----------------------------------------------------------------------------------------------
@@ -257,18 +206,17 @@ def shares_of(photo: Photo, maps: Maps) -> dict[str, float]:
     """The share inside the box for each row of the table."""
     shares = {"chance (area of the box)": photo.area}
     shares |= {name: photo.inside(heat) for name, heat in maps.of_class.items()}
-    for choice, units in maps.units.items():
-        for way in DRAWN:
-            each = [photo.inside(maps.of_unit[way][unit.channel]) for unit in units]
-            weighted = sum(unit.share * share for unit, share in zip(units, each, strict=True))
-            shares[row(choice, way, MEAN)] = weighted
-            shares |= {row(choice, way, f"unit {k + 1} alone"): share for k, share in enumerate(each)}
+    for (choice, way), drawn in maps.of_units.items():
+        units = maps.units[f"{choice} {'neuron' if 'neuron' in way else 'channel'}"]
+        each, total = [photo.inside(heat) for heat in drawn], sum(u.share for u in units)
+        shares[row(choice, way, MEAN)] = sum(u.share * share for u, share in zip(units, each, strict=True)) / total
+        shares |= {row(choice, way, f"unit {k + 1} alone"): share for k, share in enumerate(each)}
     return shares
 
 
 def row(choice: str, way: str, which: str) -> str:
     """The name of a row of the table."""
-    return f"units {CHOSEN[choice]}: {DRAWN[way]}, {which}"
+    return f"{CHOSEN[choice]}: {DRAWN[way]}, {which}"
 
 
 def summary(shares: list[dict[str, float]], name: str) -> dict[str, float | None]:
@@ -290,11 +238,11 @@ def stderr(values: Sequence[float]) -> float | None:
 def table(photos: Sequence[Photo], shares: list[dict[str, float]]) -> str:
     """Rows are maps; columns the mean ± standard error, the difference from the class's IG, each photo."""
     heads = " ".join(f"{p.name.split('_')[0][:6]:>6}" for p in photos)
-    lines = [f"{'share of positive attribution inside the box':<52} {'mean ± se':>13} {'minus IG':>14}  {heads}"]
+    lines = [f"{'share of positive attribution inside the box':<62} {'mean ± se':>13} {'minus IG':>14}  {heads}"]
     for name in (name for name in shares[0] if not name.endswith(" alone")):
         s = summary(shares, name)
         mean, apart = plus_minus(s["mean"], s["stderr"]), plus_minus(s["minus ig"], s["minus ig stderr"], "+")
-        lines.append(f"{name:<52} {mean:>13} {apart:>14}  " + " ".join(f"{one[name]:6.2f}" for one in shares))
+        lines.append(f"{name:<62} {mean:>13} {apart:>14}  " + " ".join(f"{one[name]:6.2f}" for one in shares))
     return "\n".join(lines)
 
 
@@ -337,82 +285,6 @@ def version(name: str) -> str:
         return "not installed"
 
 
-# ---- ways to draw a unit ----------------------------------------------------------------------------------
-
-Draw = Callable[[inf.Net, Tensor, inf.Quantity], Tensor]
-
-
-def drawn_by_path(baseline: str) -> Draw:
-    """Positive part of the unit's integrated gradients."""
-
-    def draw_one(net: inf.Net, x: Tensor, unit: inf.Quantity) -> Tensor:
-        path = inf.Line(baseline, x, n=33)
-        return positive(inf.influence(net, inf.INPUT, unit, path, inf.contribution, chunk=CHUNK).values[0])
-
-    return draw_one
-
-
-def drawn_by_gradient(over: Callable[[Tensor], inf.Distribution], way: str) -> Draw:
-    """From the unit's mean gradient over a distribution: its size, that times the pixel, or the signed product."""
-
-    def draw_one(net: inf.Net, x: Tensor, unit: inf.Quantity) -> Tensor:
-        slope = inf.influence(net, inf.INPUT, unit, over(x), inf.gradient, chunk=CHUNK).values[0]
-        light = pixels_in_order(net, net.transform.decode(x)[0] / 255)
-        return {"size": size(slope), "scaled": size(slope * light), "signed": positive(slope * light)}[way]
-
-    return draw_one
-
-
-def smooth(x: Tensor) -> inf.Distribution:
-    """A ball of the usual size: a standard deviation of 15 % of the range of the input."""
-    return inf.Gaussian(x, std=0.15 * float(x.max() - x.min()), n=25, seed=SEED)
-
-
-WAYS: dict[str, Draw] = {
-    "|gradient| at the point": drawn_by_gradient(inf.Point, "size"),
-    "|gradient| · pixel (as Leino et al. 2018 draw)": drawn_by_gradient(inf.Point, "scaled"),
-    "gradient × pixel, positive part": drawn_by_gradient(inf.Point, "signed"),
-    "integrated gradients from black": drawn_by_path("black"),
-    "integrated gradients from mean": drawn_by_path("mean"),
-    "integrated gradients from blur": drawn_by_path("blur"),
-    "smoothed |gradient|": drawn_by_gradient(smooth, "size"),
-    "smoothed gradient × pixel, positive part": drawn_by_gradient(smooth, "signed"),
-}
-
-
-def readings(net: inf.Net, layer: str, x: Tensor) -> dict[str, list[tuple[float, inf.Quantity]]]:
-    """What "the unit" can mean, each with the weights of the three units in the mean, and the class beside them."""
-    of = inf.Predicted()
-    slope = inf.influence(net, layer, of, inf.Point(x), inf.gradient).values[0]
-    units = best(inf.influence(net, f"{layer}/channel", of, inf.Point(x), inf.gradient))
-    return {
-        "its sum over positions": [(u.share, u.sign * inf.Unit(u.channel, layer)) for u in units],
-        "its largest position": [(u.share, u.sign * inf.Unit(u.channel, layer, reduce="max")) for u in units],
-        "its positions weighted by influence": [(u.share, Weighted(u.channel, slope[u.channel], layer)) for u in units],
-        "the class itself": [(1.0, of)],
-    }
-
-
-def settings_table(photos: Sequence[Photo]) -> str:
-    """Ways to draw the three most influential units, on photos that are not compared above."""
-    if not photos:
-        return "The photos for settings are not packaged: they need INFLUENT_DATA."
-    net, layer = inf.zoo.load("efficientnet-lite0"), LAYERS["efficientnet-lite0"]
-    found: dict[tuple[str, str], list[float]] = {("chance", ""): [photo.area for photo in photos]}
-    for photo in tqdm(photos):
-        x = net.read(photo.file)
-        for reading, quantities in readings(net, layer, x).items():
-            for way, draw_one in WAYS.items():
-                share = sum(w * photo.inside(draw_one(net, x, quantity)) for w, quantity in quantities)
-                found.setdefault((reading, way), []).append(share)
-    lines = [
-        f"{reading:<37} {way:<48} {plus_minus(statistics.mean(values), stderr(values))}  "
-        + " ".join(f"{v:.2f}" for v in values)
-        for (reading, way), values in found.items()
-    ]
-    return "\n".join(lines)
-
-
 # ---- the picture ------------------------------------------------------------------------------------------
 
 
@@ -435,9 +307,9 @@ def draw(net: inf.Net, photos: Sequence[Photo], maps: Sequence[Maps], shares: Se
 def draw_photo(axes: Any, net: inf.Net, photo: Photo, maps: Maps) -> None:
     """One row: the photo, integrated gradients of the class, the units with the largest influence."""
     view = net.transform.view(photo.file)
-    units = maps.units["influence"]
     heats = {f"{maps.predicted}, the class itself": maps.of_class[IG]}
-    heats |= {f"unit {u.channel}": maps.of_unit["weighted ig"][u.channel] for u in units}
+    for u, heat in zip(maps.units["conductance channel"], maps.of_units["conductance", "carried"], strict=True):
+        heats[u.name] = heat
     axes[0].imshow(view)
     axes[0].set_title(f"{photo.name}: box {photo.area:.0%} of the photo", fontsize=9)
     for one, (title, heat) in zip(axes[1:], heats.items(), strict=True):
@@ -460,9 +332,9 @@ def draw_shares(axes: Any, photos: Sequence[Photo], shares: Sequence[Mapping[str
     rows = {
         "chance (area of the box)": ("_", "#888888", "chance"),
         IG: ("o", "#222222", "the class itself"),
-        row("influence", "weighted ig", MEAN): ("D", "#d1495b", "the 3 units of largest influence"),
-        row("conductance", "weighted ig", MEAN): ("s", "#2e86ab", "the 3 units of largest conductance"),
-        row("lot", "weighted ig", MEAN): ("x", "#888888", "3 units drawn by lot"),
+        row("conductance", "carried", MEAN): ("s", "#2e86ab", "3 channels of largest conductance"),
+        row("conductance", "neuron", MEAN): ("D", "#d1495b", "3 neurons of largest conductance"),
+        row("lot", "carried", MEAN): ("x", "#888888", "3 channels by lot"),
     }
     for name, (marker, colour, label) in rows.items():
         axes.plot([s[name] for s in shares], marker, color=colour, label=label, markersize=7)
