@@ -1081,3 +1081,11 @@ def test_the_answerable_questions_next_to_the_table_are_answered() -> None:
     ]:  # fmt: skip
         ask(plain(), at, of, over, measure)
     assert ask(named(), of=Class("cat")).values.shape == (2, 4)
+
+
+def test_a_baseline_of_zeros_is_said_to_be_grey_where_the_transform_makes_it_so() -> None:
+    transform = influent.PixelTransform((127, 127, 127), (128, 128, 128), resize=4, crop=4)
+    net = Net(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval(), transform=transform)
+    x = torch.ones(1, 3, 4, 4)
+    with pytest.warns(InfluentWarning, match=r"zeros is the mean colour .* not black\. For black: Line\('black', x\)"):
+        influence(net, INPUT, Class(0), Line(torch.zeros_like(x), x, n=3), contribution)

@@ -7,6 +7,7 @@ at the cut.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from .cut import INPUT, Cut
 from .distribution import Distribution, Draw, Draws, Heard
-from .errors import InputError, QuestionError
+from .errors import InfluentWarning, InputError, QuestionError
 from .nets import Net
 from .quadrature import RULES, Bisection, gauss_nodes, grid
 from .shapes import check_finite, check_same_shape, per_point
@@ -183,6 +184,17 @@ class Line(Distribution):
             )
         baseline = net.baseline_for(self.baseline, x).detach().to(x.dtype)
         check_finite(baseline, "The baseline", "Look where it comes from before explaining it.")
+        if (
+            isinstance(self.baseline, Tensor)
+            and self.place == INPUT
+            and hasattr(net.transform, "decode")
+            and not baseline.any()
+        ):
+            warnings.warn(
+                "A baseline of zeros is the mean colour for this net's transform, not black. For black: Line('black', x).",
+                InfluentWarning,
+                stacklevel=2,
+            )
         return replace(self, x=x, baseline=check_same_shape(baseline, x), given=_placed(self.given, net))
 
     def subjects(self) -> Tensor:
