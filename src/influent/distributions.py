@@ -191,7 +191,8 @@ class Line(Distribution):
             and not baseline.any()
         ):
             warnings.warn(
-                "A baseline of zeros is the mean colour for this net's transform, not black. For black: Line('black', x).",
+                "A baseline of zeros is the mean colour for this net's transform, not black. "
+                "For black: Line('black', x).",
                 InfluentWarning,
                 stacklevel=2,
             )
