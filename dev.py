@@ -242,7 +242,6 @@ def check(arguments: List[str]) -> int:
         "mypy",
         "pytest",
         "pytest --doctest-modules src/influent",
-        # The build of the documentation joins here: "sphinx -W -b html docs docs/_build/html".
     ):
         print(f"== {step}", flush=True)
         started = time.monotonic()

@@ -34,7 +34,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import influent as inf
-from influent.attribution import Unit as Ranked
+from influent.attribution import Ranked
 from influent.views.units import carried
 
 HERE = Path(__file__).parent

@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import influent as inf
-from influent.attribution import Unit as Ranked
+from influent.attribution import Ranked
 from influent.views.units import carried
 
 RESULT = Path(__file__).parent / "results" / "unit_pixels.json"

@@ -465,7 +465,7 @@ INPUTS: dict[str, Case] = {
     "path of whole numbers": (
         lambda: ask(over=Line(torch.zeros(1, 3).long(), torch.ones(1, 3).long())),
         QuestionError,
-        r"^A path needs numbers that can change smoothly, and this input is torch\.int64\. Run the path at the",
+        r"^A path or a ball needs numbers that can change smoothly, and this input is torch\.int64\. Let it run at the",
     ),
     "path without the net's inputs": (
         lambda: ask(at="2", over=Line(torch.zeros(1, 4), torch.ones(1, 4), cut="0")),

@@ -68,12 +68,12 @@ def influence(
     words = [o if isinstance(o, Classes) else as_quantity(o) for o in ofs]
     columns = [q for o in words for q in (o.quantities if isinstance(o, Classes) else (o,))]
     job = Job(net, tuple(map(as_cut, ats)), tuple(q.bind(net) for q in columns), tuple(measures))
-    sweeps, resolved = _run(job, over, chunk, progress or (lambda points: None))
+    sweeps = _run(job, over, chunk, progress or (lambda points: None))
 
     def answer(c: int, o: int, m: int) -> Attribution:
         first = sum(len(w.quantities) if isinstance(w, Classes) else 1 for w in words[:o])
         question = Question(job.at[c], words[o], over, measures[m])
-        return _attribution(job, sweeps, question, first, m, resolved)
+        return _attribution(job, sweeps, question, first, m)
 
     return _nested(at, ats, lambda c: _nested(of, ofs, lambda o: _nested(measure, measures, lambda m: answer(c, o, m))))
 
@@ -92,21 +92,16 @@ def _nested(word: Any, items: list[Any], make: Callable[[int], Any]) -> Any:
     return {item: make(k) for k, item in enumerate(items)}
 
 
-def _run(
-    job: Job, over: Distribution, chunk: int, progress: Callable[[int], None]
-) -> tuple[list[tuple[float, Sweep]], Distribution]:
+def _run(job: Job, over: Distribution, chunk: int, progress: Callable[[int], None]) -> list[tuple[float, Sweep]]:
     resolved = over.resolve(job.net)
-    total = sum(weight for weight, _ in resolved.parts)
-    parts = [(weight / total, Sweep(job, part, chunk, progress).run()) for weight, part in resolved.parts]
+    parts = [(weight, Sweep(job, part, chunk, progress).run()) for weight, part in resolved.parts]
     sizes = {sweep.instances for _, sweep in parts}
     if len(sizes) > 1:
         raise QuestionError(f"The parts of a mixture have {sorted(sizes)} inputs. Give each part the same number.")
-    return parts, resolved
+    return parts
 
 
-def _attribution(
-    job: Job, parts: list[tuple[float, Sweep]], question: Question, first: int, m: int, resolved: Distribution
-) -> Attribution:
+def _attribution(job: Job, parts: list[tuple[float, Sweep]], question: Question, first: int, m: int) -> Attribution:
     """The answer to one question, from the columns that belong to it."""
     stacked = isinstance(question.of, Classes)
     columns = range(first, first + (len(question.of.quantities) if isinstance(question.of, Classes) else 1))
@@ -159,7 +154,7 @@ def _stderr(parts: list[tuple[float, Sweep]], cut: Cut, columns: range, m: int, 
     for q in columns:
         variances = [(w, sweep.tallies[cut, q, m].variance_of_mean()) for w, sweep in parts]
         total = torch.stack([w**2 * v for w, v in variances if v is not None]).sum(0)
-        found.append(total.sqrt())
+        found.append(total.sqrt().to(parts[0][1].tallies[cut, q, m].dtype))
     return torch.stack(found, dim=1) if stacked else found[0]
 
 

@@ -83,7 +83,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Ranked:
     """One entry of a ranking: the unit's index, its value, and its share of Σ |values|."""
 
     index: tuple[int, ...]
@@ -95,7 +95,7 @@ class Unit:
         return f"{self.name or self.index}  {self.value:+.4g}  {self.share:.1%}"
 
 
-class Ranking(tuple[Unit, ...]):
+class Ranking(tuple[Ranked, ...]):
     """The units of `top`, best first; prints as a table."""
 
     def __repr__(self) -> str:
@@ -115,9 +115,9 @@ class Attribution:
 
     >>> from torch import nn
     >>> net, x = nn.Linear(3, 2).eval(), torch.ones(2, 3)
-    >>> a = influence(net, "INPUT", Class(1), Line(0 * x, x, n=5), measure=lambda e: e.contribution)
-    >>> a.values.shape, a.instances, a.axes
-    (torch.Size([2, 3]), (0, 1), ('channel',))
+    >>> a = influence(net, "INPUT", Class(1), Line(0 * x, x, n=5), measure=contribution)
+    >>> a.values.shape, a.instances, a.axes, a.gap.signed.shape
+    (torch.Size([2, 3]), (0, 1), ('channel',), torch.Size([2]))
     """
 
     values: Tensor
@@ -198,7 +198,7 @@ class Attribution:
         order = order if sign is None else order[key[order] > 0]
         total = float(flat.abs().sum()) or 1.0
         places = [tuple(int(i) for i in torch.unravel_index(j, values.shape)) for j in order]
-        return Ranking(Unit(p, float(values[p]), abs(float(values[p])) / total, self._name(p)) for p in places)
+        return Ranking(Ranked(p, float(values[p]), abs(float(values[p])) / total, self._name(p)) for p in places)
 
     def _name(self, index: tuple[int, ...]) -> str:
         if self.axes and len(self.axes) == len(index):
@@ -228,7 +228,7 @@ class Attribution:
         gap, change = float(self.gap.signed.flatten()[worst]), float(self.gap.change.flatten()[worst])
         text = f"gap {gap:+.3g} of ΔF {change:+.4g} ({abs(gap / change) if change else float('nan'):.2%})"
         if self.residual is not None:
-            text += f", residual {float(self.residual.max()):.3g}"
+            text += f", residual {float(self.residual.flatten()[worst]):.3g}"
         return text
 
     def __repr__(self) -> str:

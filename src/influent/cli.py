@@ -139,10 +139,10 @@ def _explain(options: argparse.Namespace) -> None:
     from .store import fresh_folder, seal
     from .views.explanation import explain, write_page
 
+    net = zoo.load(chosen["net"])
+    x = net.read(photo)
+    words = _words(chosen, net, x)
     with fresh_folder(out) as work:
-        net = zoo.load(chosen["net"])
-        x = net.read(photo)
-        words = _words(chosen, net, x)
         with _Bar() as progress:
             made = explain(net, x, *words, top=chosen["top"], chunk=chosen["chunk"], progress=progress)
         _store(made, photo, work)
@@ -182,7 +182,7 @@ def _store(made: Any, photo: Path, folder: Path) -> None:
     """Each answer's values and question; the first at the top, further ones in folders of their names."""
     import hashlib
 
-    from .store import write
+    from .store import seal, write
 
     about = {"photo": {"name": photo.name, "sha256": hashlib.sha256(photo.read_bytes()).hexdigest()},
              "predictions": [{"class": name, "probability": p} for name, p in made.predictions]}  # fmt: skip
@@ -190,6 +190,7 @@ def _store(made: Any, photo: Path, folder: Path) -> None:
         place = folder / answer.name if k else folder
         place.mkdir(exist_ok=True)
         write(answer.attribution, place, title=answer.title, **about)
+        seal(place)
 
 
 def _text(made: Any, net: str, photo: str) -> str:

@@ -21,7 +21,7 @@ from torch import nn
 from .errors import CutError, nearest
 
 _FORM = re.compile(
-    r"(?P<name>[^:#\[\]/]+)(?P<side>:in|:out)?(?:#(?P<call>[1-9]\d*))?(?P<element>(?:\[[^\]]+\])*)(?:/(?P<units>\w+))?"
+    r"(?P<name>[^:#\[\]/]+)(?P<side>:in)?(?:#(?P<call>[1-9]\d*))?(?P<element>(?:\[[^\]]+\])*)(?:/(?P<units>\w+))?"
 )
 
 
@@ -136,7 +136,7 @@ _LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.MultiheadAttentio
 
 
 def _kinds(module: nn.Module) -> set[int]:
-    """Where the modules inside count channels: 1 (after the point), -1 (last); Linear heads do not count."""
+    """Where the modules inside count channels: 1 (after the point), -1 (last)."""
     found = set()
     for inner in module.modules():
         if isinstance(inner, _FIRST):
@@ -149,27 +149,41 @@ def _kinds(module: nn.Module) -> set[int]:
 def channel_dim(root: nn.Module, cut: Cut, dims: int) -> int | None:
     """The dimension of `[point, *neuron]` that counts channels, or None where it is not known.
 
-    A module that counts channels itself decides (convolution: 1, linear: last); else what is inside it;
-    else the nearest enclosing module whose insides agree.
+    A module that counts channels itself decides (convolution: 1, linear: last); else what is inside it, where that
+    agrees; else the nearest module before it in the same `Sequential`; else the same of the module around it.
     """
     if dims == 2:
         return 1
     if cut.name == "INPUT":
         return 1 if dims >= 4 else None
-    module = find_module(root, cut)
-    if isinstance(module, _FIRST):
-        return 1
-    if isinstance(module, _LAST):
-        return -1
+    if isinstance(module := find_module(root, cut), (*_FIRST, *_LAST)):
+        return 1 if isinstance(module, _FIRST) else -1
     modules = dict(root.named_modules(remove_duplicate=False))
     name = "" if cut.name == "OUTPUT" else cut.name
     while True:
         kinds = _kinds(modules[name])
-        if len(kinds) == 1:
-            return kinds.pop()
-        if len(kinds) > 1 or not name:
-            return None
-        name = name.rpartition(".")[0]
+        if kinds or not name:
+            return kinds.pop() if len(kinds) == 1 else None
+        name, _, leaf = name.rpartition(".")
+        if isinstance(parent := modules[name], nn.Sequential):
+            before = list(parent._modules)[: list(parent._modules).index(leaf)]
+            for sibling in reversed(before):
+                kinds = _kinds(parent._modules[sibling] or nn.Identity())
+                if kinds:
+                    return kinds.pop() if len(kinds) == 1 else None
+
+
+def declared_axes(cut: Cut, declared: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
+    """The names that are declared for a cut: by its own text, or by a pattern that ends in `*`.
+
+    >>> declared_axes(Cut("features.3"), {"features.*": ("row", "column", "channel")})
+    ('row', 'column', 'channel')
+    """
+    place = cut.place.text
+    for pattern, names in declared.items():
+        if place == pattern or (pattern.endswith("*") and place.startswith(pattern[:-1])):
+            return tuple(names)
+    return None
 
 
 _NAMES = {
@@ -191,9 +205,8 @@ def axis_names(root: nn.Module, cut: Cut, dims: int, declared: Mapping[str, tupl
     >>> axis_names(nn.Sequential(nn.Conv2d(3, 8, 3)), Cut("0"), 4, {})
     ('channel', 'row', 'column')
     """
-    for pattern, names in declared.items():
-        place = cut.place.text
-        if (place == pattern or (pattern.endswith("*") and place.startswith(pattern[:-1]))) and len(names) == dims - 1:
-            return tuple(names)
+    names = declared_axes(cut, declared)
+    if names is not None and len(names) == dims - 1:
+        return names
     channel = channel_dim(root, cut, dims)
     return None if channel is None else _NAMES.get((dims, channel))

@@ -93,7 +93,8 @@ class Gaussian(Distribution):
         return _labels(self.label, self.x)
 
     def resolve(self, net: Net) -> Gaussian:
-        return replace(self, x=_checked(self.x, net), given=_placed(self.given, net))
+        _check_smooth(x := _checked(self.x, net))
+        return replace(self, x=x, given=_placed(self.given, net))
 
     def subjects(self) -> Tensor:
         return self.x
@@ -177,11 +178,7 @@ class Line(Distribution):
                 f"The baseline {self.baseline!r} is a name in pixel space, and this path runs at {self.place.text}. "
                 "Give a tensor of the shape of that cut: inf.activations(net, cut, inputs) hands them out."
             )
-        if not x.is_floating_point():
-            raise QuestionError(
-                f"A path needs numbers that can change smoothly, and this input is {x.dtype}. Run the path at the "
-                'embedding: Line(b, e, cut="embeddings", given=ids).'
-            )
+        _check_smooth(x)
         baseline = net.baseline_for(self.baseline, x).detach().to(x.dtype)
         check_finite(baseline, "The baseline", "Look where it comes from before explaining it.")
         if (
@@ -250,6 +247,14 @@ class Line(Distribution):
         if self.tol is not None and heard.error <= self.tol:
             return []
         return bisection.halve(heard.alpha, heard.residual, self.n - len(heard.alpha))
+
+
+def _check_smooth(x: Tensor) -> None:
+    if not x.is_floating_point():
+        raise QuestionError(
+            f"A path or a ball needs numbers that can change smoothly, and this input is {x.dtype}. Let it run at the "
+            'embedding: Line(b, e, cut="embeddings", given=ids).'
+        )
 
 
 def _whole(number: Any, least: float) -> bool:

@@ -33,7 +33,7 @@ _NOUNS: Mapping[str, type] = {
 _MEASURES = {
     f.__name__: f for f in vars(measures).values() if callable(f) and getattr(f, "__annotations__", {}).get("e")
 }
-_PLACES: Mapping[str, Any] = {"INPUT": INPUT, "OUTPUT": OUTPUT, "None": None, "True": True, "False": False}
+_PLACES: Mapping[str, Any] = {"INPUT": INPUT, "OUTPUT": OUTPUT}
 _USERS = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|\b([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)""")
 
 

@@ -80,7 +80,8 @@ class Probe:
         self._pass, self._points, self._mode = Pass(), torch.empty(0), "graph"
         self._source = self._points
         self._calls: dict[tuple[str, bool], int] = {}
-        self._places = tuple(dict.fromkeys((*self.watch, *self.read, *((feed,) if feed else ()))))
+        # The feed comes first: whatever else looks at its place, sees the points.
+        self._places = tuple(dict.fromkeys((*((feed,) if feed else ()), *self.watch, *self.read)))
         self._modules = {cut: find_module(net.module, cut) for cut in self._places}
         check_state(net.module)
 
@@ -140,7 +141,13 @@ class Probe:
         """d activation / dα at every watched cut, exact, by forward-mode differentiation."""
         with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
             # In-place operations change a tangent, too: it gets a copy of its own.
-            done = self.run(forward_ad.make_dual(points.detach(), speed.detach().clone()), rows, mode="value")
+            try:
+                done = self.run(forward_ad.make_dual(points.detach(), speed.detach().clone()), rows, mode="value")
+            except InputError as error:
+                raise NetError(
+                    f'This net cannot be differentiated forward, which rule="gauss" needs inside it: {error} '
+                    'Use rule="adaptive", which takes secants.'
+                ) from error
             pairs = {cut: forward_ad.unpack_dual(y) for cut, y in done.seen.items()}
             return {c: torch.zeros_like(y.primal) if y.tangent is None else y.tangent.clone() for c, y in pairs.items()}
 
@@ -185,6 +192,11 @@ class Probe:
                 f"{cut.text!r}: the first dimension of a recurrent layer's last state counts layers and directions, "
                 f'not points. Cut its outputs, "{cut.name}[0]".'
             )
+        if getattr(module, "batch_first", True) is False and found.dim() == 3:
+            raise CutError(
+                f"{cut.text!r}: this {type(module).__name__} counts time first, and points second. Make it with "
+                "batch_first=True, or cut where the first dimension counts points."
+            )
         kept = self._points if cut == self.feed else found
         if cut in self.watch:
             kept = self._pass.seen[cut] = self._watched(cut, kept)
@@ -212,7 +224,8 @@ class Probe:
         """What the net is called with; the points in their place among the rows of `given`."""
         given = rows_of(self.given, rows, self.subjects)
         kwargs = dict(given) if isinstance(given, Mapping) else {}
-        args = [] if given is None or kwargs else list(given) if isinstance(given, tuple | list) else [given]
+        args = [] if given is None or isinstance(given, Mapping) else [given]
+        args = list(given) if isinstance(given, tuple | list) else args
         if self.feed is not None and self.feed.name == "INPUT":
             key = _input_key(self.feed)
             if isinstance(key, int):
@@ -304,7 +317,6 @@ def cuts(net: Net | nn.Module, x: Any) -> list[CutInfo]:
     ('0', (1, 8, 3, 3), ('channel', 'row', 'column'))
     """
     net = as_net(net)
-    check_state(net.module)
     ran: dict[str, tuple[nn.Module, Any, int]] = {}
 
     def listen(name: str) -> Callable[..., None]:

@@ -28,16 +28,6 @@ def grid(rule: str, n: int) -> Tensor:
     return steps**3 if rule == "graded" else steps
 
 
-def trapezoid_weights(alpha: Tensor) -> Tensor:
-    """Trapezoid weights on ascending positions from 0 to 1: `[n]`, summing to 1.
-
-    >>> trapezoid_weights(torch.tensor([0.0, 0.5, 1.0]))
-    tensor([0.2500, 0.5000, 0.2500])
-    """
-    ends = torch.cat([alpha[:1], alpha, alpha[-1:]])
-    return (ends[2:] - ends[:-2]) / 2
-
-
 def gauss_nodes(n: int) -> tuple[Tensor, Tensor]:
     """n Gauss–Legendre nodes on [0, 1] and their weights, float64: exact to degree 2n − 1.
 
@@ -54,8 +44,8 @@ class Bisection:
     """Which segments of one path are halved next: those with the largest residuals.
 
     `first` positions to start from (uniform, ends included) and at most `round` new ones at a time. Residuals are
-    compared to three digits; ties go to the widest
-    segment, then to the leftmost, so that how points are batched cannot change the answer.
+    compared to three digits; ties go to the widest segment, then to the leftmost, so that how points are batched
+    cannot change the answer.
     """
 
     first: int = 9

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cut import OUTPUT, Cut, as_cut, channel_dim
+from .cut import INPUT, OUTPUT, Cut, as_cut, channel_dim, declared_axes
 from .errors import InfluentWarning, QuestionError
 from .nets import Net
 from .quantity import Quantity
@@ -212,7 +212,7 @@ class Unit(Quantity):
     `[point, *neuron] → [point]`. Errors: `QuestionError` for indices out of range and for activations whose
     channel axis is not known. Source: Leino et al. 2018, section 3.1 (the influence of pixels on a unit).
 
-    >>> Unit(1, "conv").value(torch.ones(1, 2, 3, 3), None)
+    >>> Unit(1, "conv", axis=1).value(torch.ones(1, 2, 3, 3), None)
     tensor([9.])
     """
 
@@ -236,10 +236,9 @@ class Unit(Quantity):
     def bind(self, net: Net) -> Quantity:
         if self.axis is not None or isinstance(self.index, tuple):
             return self
-        for pattern, names in net.axes.items():
-            if self.place.place.text.startswith(pattern.removesuffix("*")) and "channel" in names:
-                return replace(self, axis=names.index("channel") + 1)
-        return replace(self, axis=channel_dim(net.module, self.place, 3))
+        names = declared_axes(self.place, net.axes) or ()
+        known = names.index("channel") + 1 if "channel" in names else channel_dim(net.module, self.place, 3)
+        return replace(self, axis=1 if known is None and self.place == INPUT else known)
 
     def choose(self, y: Tensor, label: Tensor | None) -> Tensor | None:
         return self._channel(y).reshape(len(y), -1).argmax(1) if self.reduce == "max" else None
@@ -257,7 +256,7 @@ class Unit(Quantity):
             for i in self.index:
                 y = y.select(1, i)
             return y
-        axis = 1 if self.axis is None and y.dim() in (2, 4) else self.axis
+        axis = 1 if self.axis is None and y.dim() == 2 else self.axis
         if axis is None:
             raise QuestionError(
                 f"{self!r}: which axis of {spell_shape(y)} counts channels is not known. Say it, "

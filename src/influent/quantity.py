@@ -61,13 +61,17 @@ class Quantity(ABC):
         """The quantity in words, with class names where the net has labels."""
         return repr(self)
 
-    def __add__(self, other: Quantity) -> Quantity:
-        if not isinstance(other, Quantity):
-            raise QuestionError(f"{other!r} is no quantity. Add quantities to quantities: Class(3) - Class(5).")
-        return Combination((*self.terms, *other.terms))
+    def __add__(self, other: Any) -> Quantity:
+        return Combination((*self.terms, *_term(other).terms))
 
-    def __sub__(self, other: Quantity) -> Quantity:
-        return self + -1.0 * other
+    def __sub__(self, other: Any) -> Quantity:
+        return self + -1.0 * _term(other)
+
+    def __rsub__(self, other: Any) -> Quantity:
+        return _term(other) - self
+
+    def __radd__(self, other: Any) -> Quantity:
+        return _term(other) + self
 
     def __neg__(self) -> Quantity:
         return -1.0 * self
@@ -80,9 +84,6 @@ class Quantity(ABC):
 
     __rmul__ = __mul__
 
-    def __radd__(self, other: Any) -> Quantity:
-        raise QuestionError(f"{other!r} is no quantity. Add quantities to quantities: Class(3) - Class(5).")
-
     def __truediv__(self, divisor: float) -> Quantity:
         raise QuestionError(f"A quantity is scaled by a factor: {f'{1 / divisor:g}' if divisor else 0.5} * {self!r}.")
 
@@ -94,6 +95,13 @@ class Quantity(ABC):
 
     def __hash__(self) -> int:
         return hash(key_of(self))
+
+
+def _term(other: Any) -> Quantity:
+    """What may stand in a sum of quantities: a quantity, or a function of the outputs."""
+    if isinstance(other, Quantity) or (callable(other) and not isinstance(other, type)):
+        return as_quantity(other)
+    raise QuestionError(f"{other!r} is no quantity. Add quantities to quantities: Class(3) - Class(5).")
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -63,34 +63,40 @@ def _join(parts: Sequence[Rows], how: Callable[[list[Tensor]], Tensor]) -> Rows:
 
 @dataclass
 class Tally:
-    """A weighted mean over points, streaming: `total [instance, *unit]`, and squares where draws are samples."""
+    """A weighted mean over points, streaming: `total [instance, *unit]`, and squares where draws are samples.
+
+    Sums are kept in float64, where the device has it; means come out in the `dtype` of what was added.
+    """
 
     total: Tensor
     weight: Tensor
     squares: Tensor | None
     count: Tensor
+    dtype: torch.dtype
 
     @staticmethod
     def empty(instances: int, units: Tensor, sampled: bool) -> Tally:
         """Zeros for results of the shape of `units [point, *unit]`."""
-        exact = torch.promote_types(units.dtype, torch.float32)
-        total = torch.zeros(instances, *units.shape[1:], dtype=exact, device=units.device)
-        weight = torch.zeros(instances, dtype=torch.float64)
-        return Tally(
-            total, weight, torch.zeros_like(total) if sampled else None, torch.zeros(instances, dtype=torch.long)
-        )
+        total = torch.zeros(instances, *units.shape[1:], dtype=exact_type(units), device=units.device)
+        weight, count = torch.zeros(instances, dtype=torch.float64), torch.zeros(instances, dtype=torch.long)
+        dtype = torch.promote_types(units.dtype, torch.float32)
+        return Tally(total, weight, torch.zeros_like(total) if sampled else None, count, dtype)
 
     def add(self, units: Tensor, weight: Tensor, instance: Tensor) -> None:
         """Count `units [point, *unit]` with `weight [point]` in rows `instance [point]`."""
-        weighted = units.to(self.total) * per_point(weight.to(self.total), units)
-        self.total.index_add_(0, instance.to(units.device), weighted)
-        self.weight.index_add_(0, instance.cpu(), weight)
-        self.count.index_add_(0, instance.cpu(), torch.ones_like(instance.cpu()))
+        exact, rows = units.to(self.total), instance.to(units.device)
+        weighted = exact * per_point(weight.to(self.total), units)
+        self.total.index_add_(0, rows, weighted)
+        self.weight.index_add_(0, instance, weight)
+        self.count.index_add_(0, instance, torch.ones_like(instance))
         if self.squares is not None:
-            self.squares.index_add_(0, instance.to(units.device), weighted * units.to(self.total))
+            self.squares.index_add_(0, rows, weighted * exact)
 
     def mean(self) -> Tensor:
         """`[instance, *unit]`."""
+        return self._exact_mean().to(self.dtype)
+
+    def _exact_mean(self) -> Tensor:
         return self.total / per_point(self.weight.to(self.total), self.total)
 
     def variance_of_mean(self) -> Tensor | None:
@@ -98,7 +104,7 @@ class Tally:
         if self.squares is None:
             return None
         n = per_point(self.count.to(self.total), self.total)
-        spread = self.squares / per_point(self.weight.to(self.total), self.total) - self.mean() ** 2
+        spread = self.squares / per_point(self.weight.to(self.total), self.total) - self._exact_mean() ** 2
         return (spread.clamp(min=0) / (n - 1)).where(n > 1, torch.nan)
 
 

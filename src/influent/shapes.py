@@ -101,7 +101,7 @@ def spell_noun(noun: Any) -> str:
     user's as `package.module:Name(...)`, so that both can be read back by `influent.parse`.
     """
     words = []
-    for f in dataclasses.fields(noun):
+    for f in _fields(noun):
         value = getattr(noun, f.name)
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             words.append(spell(value))
@@ -114,7 +114,16 @@ def spell_noun(noun: Any) -> str:
 
 def key_of(noun: Any) -> tuple[Any, ...]:
     """What a frozen dataclass compares and hashes by: its type and its fields, tensors by checksum."""
-    return (type(noun), *(plain(getattr(noun, f.name)) for f in dataclasses.fields(noun)))
+    return (type(noun), *(plain(getattr(noun, f.name)) for f in _fields(noun)))
+
+
+def _fields(noun: Any) -> tuple[dataclasses.Field[Any], ...]:
+    if not dataclasses.is_dataclass(noun):
+        raise QuestionError(
+            f"{type(noun).__name__} is no dataclass, and so cannot be compared or printed. Write "
+            "@dataclass(frozen=True, repr=False, eq=False) above its class."
+        )
+    return dataclasses.fields(noun)
 
 
 def per_point(weights: Tensor, x: Tensor) -> Tensor:

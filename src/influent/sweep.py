@@ -84,7 +84,8 @@ class Sweep:
             self._forward(draw)
         if not self.over.visits_subjects and not self.over.exact and any(_looks(q) for q in self.job.of):
             for rows in torch.arange(len(subjects)).split(self.chunk):
-                self._choose(self.probe.run(subjects[rows.to(subjects.device)], rows, mode="value"), rows)
+                done = self.probe.run(subjects[rows.to(subjects.device)], rows, mode="value")
+                self._choose(done, len(rows), rows)
 
     def _run_stream(self) -> None:
         ribbon = Ribbon(self.count, self.residual)
@@ -134,7 +135,7 @@ class Sweep:
 
         def values(done: Pass) -> list[Tensor]:
             chosen = {q: q.choose(done.read[q.place], self._label(row)) for q in _leaves(self.job.of)}
-            return [_evaluate(q, done, lambda leaf: chosen[leaf]) for q in self.job.of]
+            return [_evaluate(q, done, lambda leaf: chosen[leaf], 1) for q in self.job.of]
 
         found = self.probe.full(subject, row, values)
         self.full = {(c, q): c.place == self.over.place or found[c.place][q] for c, q in self._keys()}
@@ -201,16 +202,16 @@ class Sweep:
         """Fix what quantities take from the subject, at the points that are their own subjects."""
         if draw.alpha is not None:
             own = (draw.alpha == 1.0).nonzero()[:, 0]
-            self._choose(done, draw.subject.cpu()[own], own)
+            self._choose(done, len(draw.points), draw.subject[own], own)
         elif self.over.visits_subjects:
-            self._choose(done, draw.subject.cpu())
+            self._choose(done, len(draw.points), draw.subject)
 
-    def _choose(self, done: Pass, subjects: Tensor, own: Tensor | None = None) -> None:
+    def _choose(self, done: Pass, points: int, subjects: Tensor, own: Tensor | None = None) -> None:
         if len(subjects) == 0:
             return
         for leaf in _leaves(self.job.of):
             y = done.read[leaf.place].detach()
-            _check_points(y, leaf, len(subjects) if own is None else None)
+            _check_points(y, leaf, points)
             picked = leaf.choose(y if own is None else y[own.to(y.device)], self._label(subjects))
             if picked is not None:
                 known = self.chosen.setdefault(leaf, torch.full((self.instances,), -1, device=picked.device))
@@ -220,7 +221,7 @@ class Sweep:
         def chosen(leaf: Quantity) -> Tensor | None:
             return self.chosen[leaf][subject.to(self.chosen[leaf].device)] if leaf in self.chosen else None
 
-        return [_evaluate(q, done, chosen) for q in self.job.of]
+        return [_evaluate(q, done, chosen, len(subject)) for q in self.job.of]
 
     def _exact_rates(self, draw: Draw) -> Callable[[Cut], Tensor]:
         """Velocities by forward mode: one more pass, for all cuts, only if a measure asks for one."""
@@ -282,11 +283,12 @@ def _part(draw: Draw, index: Tensor) -> Draw:
     )  # fmt: skip
 
 
-def _evaluate(q: Quantity, done: Pass, chosen: Callable[[Quantity], Tensor | None]) -> Tensor:
+def _evaluate(q: Quantity, done: Pass, chosen: Callable[[Quantity], Tensor | None], points: int) -> Tensor:
     """Σ weight · term, each term at its own cut, checked to be one number a point."""
     total: Tensor | None = None
     for weight, term in q.terms:
         y = done.read[term.place]
+        _check_points(y, term, points)
         value = term.value(y, chosen(term))
         if not isinstance(value, Tensor) or value.shape != y.shape[:1] or y.dim() == 0:
             got = spell_shape(value) if isinstance(value, Tensor) else type(value).__name__
@@ -300,8 +302,8 @@ def _evaluate(q: Quantity, done: Pass, chosen: Callable[[Quantity], Tensor | Non
     return total
 
 
-def _check_points(y: Tensor, leaf: Quantity, points: int | None) -> None:
-    if points is not None and (y.dim() == 0 or len(y) != points):
+def _check_points(y: Tensor, leaf: Quantity, points: int) -> None:
+    if y.dim() == 0 or len(y) != points:
         raise QuestionError(
             f"{leaf!r} reads {spell_shape(y)}, but {points} points were run: its first dimension is no batch."
         )

@@ -561,3 +561,37 @@ def test_a_path_between_embeddings_of_words(seed, rule):
     if rule == "gauss":
         want = oracles.dense_integrated_gradients(lambda e: net.above_embed(e)[:, 1], e, 0 * e)
         assert float((answers["embed"].values - want).abs().max()) < 1e-6
+
+
+def test_the_standard_error_of_a_small_spread_around_a_large_mean_survives_single_precision():
+    """Values near 100 that differ by 0.01: squares near 10⁴ would leave nothing of the spread in float32."""
+    net = torch.nn.Identity().eval()
+    asked = {"at": inf.INPUT, "of": lambda y: y.sum(1), "measure": inf.activation}
+    single, double = (
+        inf.influence(net, over=inf.Gaussian(torch.full((1, 3), 100.0, dtype=kind), std=0.01, n=50, seed=0), **asked)
+        for kind in (torch.float32, torch.float64)
+    )
+    # float32 stores 100 ± 0.01 in steps of 7.6e-6, a thousandth of the spread.
+    assert single.stderr.double() == pytest.approx(double.stderr, rel=1e-2)
+
+
+@pytest.mark.parametrize("module", [torch.nn.LSTM(4, 4), torch.nn.MultiheadAttention(4, 2)])
+def test_layers_that_count_time_first_are_refused_by_name(module):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = module
+
+        def forward(self, x):
+            return (self.inner(x, x, x) if isinstance(module, torch.nn.MultiheadAttention) else self.inner(x))[0].sum(1)
+
+    with pytest.raises(inf.CutError, match=r"counts time first.*batch_first=True"):
+        inf.influence(Net().eval(), "inner[0]", inf.Class(0), inf.Point(torch.ones(3, 3, 4)))
+
+
+def test_a_path_fed_at_a_place_is_seen_by_all_who_look_there():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)).eval()
+    ends = torch.zeros(1, 2), torch.ones(1, 2)
+    line = inf.Line(*ends, n=3, rule="uniform", cut="0#1", given=torch.full((1, 2), 7.0))
+    seen = inf.influence(net, "0", inf.Class(0), line, inf.activation)
+    assert seen.values.tolist() == [[0.5, 0.5]]

@@ -85,7 +85,7 @@ def explain(
     predictions = predict(net, x)
     questions = list(of) or default_questions(net, predictions)
     over = over or (Line(None, x) if net.baseline is not None else Point(x))
-    measure = measure or (contribution if isinstance(over, Line) else gradient)
+    measure = measure or (contribution if all(part.path for _, part in over.parts) else gradient)
     # The slopes of single neurons come out of the same sweep: they say where a unit matters.
     asked = [at] if at == at.place else [at, at.place]
     found = influence(net, asked, questions, over, [measure, gradient], chunk=chunk, progress=progress)

@@ -17,11 +17,11 @@ def per_pixel(values: Tensor) -> Tensor:
     return values.detach().sum(0)
 
 
-def heat(values: Tensor, most: float | None = None) -> np.ndarray:
+def heat(values: Tensor) -> np.ndarray:
     """A heat map, RGB in 0..1: `[channel, row, column] → [row, column, 3]`; red speaks for, blue against.
 
     >>> heat(torch.zeros(3, 2, 2)).shape
     (2, 2, 3)
     """
     pixels = per_pixel(values)
-    return signed_colours(pixels, most or limit(pixels))
+    return signed_colours(pixels, limit(pixels))

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from influent.ask import influence
-from influent.attribution import Attribution
-from influent.attribution import Unit as Ranked
+from influent.attribution import Attribution, Ranked
 from influent.cut import INPUT, Cut
 from influent.distribution import Distribution
 from influent.distributions import Line, Point
@@ -19,8 +18,10 @@ from influent.errors import QuestionError
 from influent.measures import contribution, gradient, gradient_times_activation
 from influent.nets import Net
 from influent.quantity import Quantity
+from influent.sweep import Measure
 
 from .figure import Cell, Figure
+from .heat import heat
 from .overlay import overlay, scaled_pixels
 
 LEGEND = (
@@ -55,27 +56,29 @@ def carried(slope: Attribution, ranked: Ranked, units: str | None) -> Carried:
     return Carried(weights, slope.question.at)
 
 
-def pixels_path(net: Net, x: Tensor, like: Distribution | None, n: int) -> tuple[Distribution, Callable[..., Tensor]]:
+def pixels_path(net: Net, x: Tensor, like: Distribution | None, n: int, row: int) -> tuple[Distribution, Measure]:
     """The distribution and measure that pixels are drawn with: a line where a baseline is known.
 
-    The question's own baseline comes first, then the net's; without one, gradient × input at the point.
+    The question's own baseline (and label) come first, `row` of them, then the net's; without one, gradient × input.
     """
+    label = None if like is None or like.labels is None else [int(like.labels[row])]
     if isinstance(like, Line) and like.place == INPUT:
-        return Line(like.baseline, x, n), contribution
+        several = isinstance(like.baseline, Tensor) and len(like.baseline) > 1
+        return Line(like.baseline[row : row + 1] if several else like.baseline, x, n, label=label), contribution
     if net.baseline is not None:
-        return Line(None, x, n), contribution
-    return Point(x), gradient_times_activation
+        return Line(None, x, n, label=label), contribution
+    return Point(x, label=label), gradient_times_activation
 
 
 def pixels_of(
-    net: Net, x: Tensor, of: Sequence[Quantity], like: Distribution | None = None, n: int = 33, chunk: int = 16,
-    progress: Callable[[int], None] | None = None,
+    net: Net, x: Tensor, of: Sequence[Quantity], like: Distribution | None = None, n: int = 33, row: int = 0,
+    chunk: int = 16, progress: Callable[[int], None] | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """What drives each quantity at the pixels, `[channel, row, column]` each, out of one sweep.
 
     Source: Leino et al. 2018, section 3.1; the average along a path instead of the gradient at one point.
     """
-    over, measure = pixels_path(net, x, like, n)
+    over, measure = pixels_path(net, x, like, n, row)
     found = influence(net, INPUT, list(of), over, measure, chunk=chunk, progress=progress)
     return [_in_rgb(net, found[q].values) for q in of]
 
@@ -122,8 +125,6 @@ def panel(
 
 def input_figure(values: Tensor, photo: np.ndarray, title: str) -> Figure:
     """Influence of the input's own pixels: heat map, overlay and scaled pixels. `values [channel, row, column]`."""
-    from .heat import heat
-
     cells = (
         Cell(photo, "as the net sees it"),
         Cell(heat(values), "influence of each pixel"),
@@ -133,7 +134,7 @@ def input_figure(values: Tensor, photo: np.ndarray, title: str) -> Figure:
     return Figure(title, "Red speaks for, blue against; scaled pixels: dark does not matter.", (cells,))
 
 
-def show(a: Attribution, on: Tensor, top: int = 3) -> Figure:
+def show(a: Attribution, on: Tensor, top: int = 3, chunk: int = 16) -> Figure:
     """An attribution as a picture over the input `on [1, channel, row, column]`.
 
     At the input: heat map, overlay, scaled pixels. Inside the net: the `top` units with each unit's own pixels,
@@ -160,7 +161,8 @@ def show(a: Attribution, on: Tensor, top: int = 3) -> Figure:
     if a.question.at.place == INPUT:
         return input_figure(_in_rgb(net, a.values), as_picture(net, x), title)
     ranked, at = a.top(top), a.question.at
-    slope = influence(net, at.place, a.question.of, a.question.over, gradient)
+    slope = influence(net, at.place, a.question.of, a.question.over, gradient, chunk=chunk)[a.instances[0]]
     units = [carried(slope, r, at.units) for r in ranked]
-    *pixels, beside = pixels_of(net, x, [*units, a.question.of], a.question.over)
+    row = int(a.instances[0])
+    *pixels, beside = pixels_of(net, x, [*units, a.question.of], a.question.over, row=row, chunk=chunk)
     return panel(a, x, ranked, pixels, beside, title)
