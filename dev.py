@@ -198,9 +198,7 @@ def quietly(lock: int, doing: str, command: List[str]) -> None:
     """Run a command that speaks only if it fails."""
     # The child holds the lock too: should this process be killed, the next run waits until its pip has ended.
     inherited = () if sys.platform == "win32" else (lock,)
-    done = subprocess.run(
-        command, cwd=str(ROOT), pass_fds=inherited, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    done = subprocess.run(command, cwd=str(ROOT), pass_fds=inherited, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
         last = done.stdout.decode(errors="replace").strip().splitlines()[-12:]
         raise InstallError(
@@ -231,9 +229,7 @@ def test(arguments: List[str]) -> int:
 def check(arguments: List[str]) -> int:
     """all that must hold before a change is in: style, types, tests, examples"""
     if arguments:
-        fail(
-            "check takes no arguments: it is all or nothing. A choice of tests:  python3 dev.py test -k NAME"
-        )
+        fail("check takes no arguments: it is all or nothing. A choice of tests:  python3 dev.py test -k NAME")
     python = ready("dev", *EVERY_TEST)
     failed = []
     for step in (
