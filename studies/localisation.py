@@ -40,7 +40,7 @@ from influent.views.units import carried
 HERE = Path(__file__).parent
 BOXES = HERE / "boxes.json"
 RESULT, PICTURE = HERE / "results" / "localisation.json", HERE / "results" / "localisation.png"
-DATA_SET = "imagenet-1000-samples"
+DATA_SET, PICTURED = "imagenet-1000-samples", "efficientnet-lite0"
 LAYERS = {"efficientnet-lite0": "_blocks.10", "googlenet": "inception_4c"}
 POINTS, POINTS_OF_UNIT, UNITS, SEED, CHUNK = 65, 33, 3, 0, 16
 
@@ -73,9 +73,9 @@ class Photo:
         return (x1 - x0) * (y1 - y0) / 224**2
 
     def inside(self, heat: Tensor) -> float:
-        """Σ inside the box / Σ of a map `[y, x]` of size ≥ 0."""
+        """Σ inside the box / Σ of a map `[y, x]` of size ≥ 0; chance, where the map shows nothing at all."""
         x0, y0, x1, y1 = self.box
-        return float(heat[y0:y1, x0:x1].sum() / heat.sum())
+        return float(heat[y0:y1, x0:x1].sum() / heat.sum()) if float(heat.sum()) > 0 else self.area
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -88,13 +88,18 @@ def main(arguments: Sequence[str]) -> int:
         print("No photo is left to look at.", file=sys.stderr)
         return 2
     nets = load_nets()
-    maps = {name: [maps_of(net, LAYERS[name], p) for p in tqdm(photos, desc=name)] for name, net in nets.items()}
-    shares = {name: [shares_of(p, m) for p, m in zip(photos, found, strict=True)] for name, found in maps.items()}
-    for name in nets:
-        print(f"\n{name}, units of {LAYERS[name]}\n\n{table(photos, shares[name])}")
-    if options.limit is None and len(photos) == len(json.loads(BOXES.read_text(encoding="utf-8"))["compared"]):
-        RESULT.write_text(json.dumps(record(nets, photos, maps, shares), indent=2) + "\n", encoding="utf-8")
-        draw(nets["efficientnet-lite0"], photos, maps["efficientnet-lite0"], shares["efficientnet-lite0"])
+    whole = options.limit is None and len(photos) == len(json.loads(BOXES.read_text(encoding="utf-8"))["compared"])
+    maps: dict[str, list[Maps]] = {}
+    shares: dict[str, list[dict[str, float]]] = {}
+    for name, net in nets.items():
+        maps[name] = [maps_of(net, LAYERS[name], photo) for photo in tqdm(photos, desc=name)]
+        shares[name] = [shares_of(photo, one) for photo, one in zip(photos, maps[name], strict=True)]
+        print(f"\n{name}, units of {LAYERS[name]}\n\n{table(photos, shares[name])}", flush=True)
+        if whole:
+            RESULT.write_text(json.dumps(record(photos, maps, shares), indent=2) + "\n", encoding="utf-8")
+            if name == PICTURED:
+                draw(net, photos, maps[name], shares[name])
+    if whole:
         print(f"\nwritten: studies/results/{RESULT.name} and {PICTURE.name}")
     return 0
 
@@ -251,7 +256,7 @@ def plus_minus(mean: float | None, error: float | None, sign: str = "") -> str:
 
 
 def record(
-    nets: Mapping[str, inf.Net], photos: Sequence[Photo], maps: Mapping[str, list[Maps]],
+    photos: Sequence[Photo], maps: Mapping[str, list[Maps]],
     shares: Mapping[str, list[dict[str, float]]],
 ) -> dict[str, Any]:  # fmt: skip
     """What is stored: each number, and what it was measured on."""
@@ -272,7 +277,7 @@ def record(
                     for p, m, s in zip(photos, maps[name], shares[name], strict=True)
                 ],
             }
-            for name in nets
+            for name in maps
         },
     }  # fmt: skip
 
