@@ -111,6 +111,12 @@ def test_a_row_of_several_is_drawn_as_that_input_alone():
             assert cell.picture == pytest.approx(same.picture, abs=1e-3)
 
 
+def test_without_a_baseline_the_answer_is_drawn_by_gradient_times_input_and_says_so():
+    x = torch.ones(1, 3, 4, 4)
+    figure = inf.show(inf.influence(bright_net(), "0/channel", inf.Class(0), inf.Point(x)), on=x)
+    assert figure.rows[0][-1].title == "gradient × input"
+
+
 def test_bgr_influences_are_drawn_on_the_right_colours():
     transform = inf.PixelTransform((0, 0, 0), (255, 255, 255), resize=4, crop=4, order="BGR")
     net = inf.Net(bright_net(), transform=transform)

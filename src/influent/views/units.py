@@ -114,7 +114,9 @@ def panel(
         raise QuestionError("This attribution was loaded from disk without its net: pictures need the net.")
     photo = as_picture(a.net, x)
     names = [f"{u.name or u.index}  {u.value:+.3g}  ({u.share:.1%})" for u in ranked]
-    every = [*zip(names, pixels, strict=True), ("integrated gradients", beside)]
+    _, measure = pixels_path(a.net, x, a.question.over, 2, 0)
+    way = "integrated gradients" if measure is contribution else "gradient × input"
+    every = [*zip(names, pixels, strict=True), (way, beside)]
     top = [Cell(photo, "as the net sees it"), *(Cell(scaled_pixels(p, photo, 1.5), name) for name, p in every)]
     below = [
         Cell(photo.mean(axis=2, keepdims=True).repeat(3, axis=2), "in grey"),
