@@ -28,7 +28,7 @@ LAYERS = [
     {"errors"},
     {"shapes"},
     {"cut", "quadrature", "photos", "kernels"},
-    {"containers", "nets"},
+    {"axes", "containers", "nets"},
     {"quantity", "distribution", "measures"},
     {"quantities", "distributions", "rows"},
     {"language", "probe", "path"},

@@ -13,7 +13,6 @@ A cut is text, so that it can be typed, stored and compared::
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -124,89 +123,3 @@ def find_module(root: nn.Module, cut: Cut) -> nn.Module:
             f'Cut after the attention, at "{parent_name}[0]".'
         )
     return modules[cut.name]
-
-
-_FIRST = (
-    nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm,
-    nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd, nn.LocalResponseNorm, nn.Upsample, nn.PixelShuffle,
-    nn.modules.dropout.Dropout2d,
-)  # fmt: skip
-_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
-
-
-def _kinds(module: nn.Module) -> set[int]:
-    """Where the modules inside count channels: 1 (after the point), -1 (last)."""
-    found = set()
-    for inner in module.modules():
-        if isinstance(inner, _FIRST):
-            found.add(1)
-        elif isinstance(inner, _LAST):
-            found.add(-1)
-    return found
-
-
-def channel_dim(root: nn.Module, cut: Cut, dims: int) -> int | None:
-    """The dimension of `[point, *neuron]` that counts channels, or None where it is not known.
-
-    A module that counts channels itself decides (convolution: 1, linear: last); else what is inside it, where that
-    agrees; else the nearest module before it in the same `Sequential`; else the same of the module around it.
-    """
-    if dims == 2:
-        return 1
-    if cut.name == "INPUT":
-        return 1 if dims >= 4 else None
-    if isinstance(module := find_module(root, cut), (*_FIRST, *_LAST)):
-        return 1 if isinstance(module, _FIRST) else -1
-    modules = dict(root.named_modules(remove_duplicate=False))
-    name = "" if cut.name == "OUTPUT" else cut.name
-    while True:
-        kinds = _kinds(modules[name])
-        if kinds or not name:
-            return kinds.pop() if len(kinds) == 1 else None
-        name, _, leaf = name.rpartition(".")
-        if isinstance(parent := modules[name], nn.Sequential):
-            before = list(parent._modules)[: list(parent._modules).index(leaf)]
-            for sibling in reversed(before):
-                kinds = _kinds(parent._modules[sibling] or nn.Identity())
-                if kinds:
-                    return kinds.pop() if len(kinds) == 1 else None
-
-
-def declared_axes(cut: Cut, declared: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
-    """The names that are declared for a cut: by its own text, or by a pattern that ends in `*`.
-
-    >>> declared_axes(Cut("features.3"), {"features.*": ("row", "column", "channel")})
-    ('row', 'column', 'channel')
-    """
-    place = cut.place.text
-    for pattern, names in declared.items():
-        if place == pattern or (pattern.endswith("*") and place.startswith(pattern[:-1])):
-            return tuple(names)
-    return None
-
-
-_NAMES = {
-    (2, 1): ("channel",),
-    (3, 1): ("channel", "position"),
-    (3, -1): ("token", "channel"),
-    (4, 1): ("channel", "row", "column"),
-    (4, -1): ("row", "column", "channel"),
-    (5, 1): ("channel", "depth", "row", "column"),
-    (5, -1): ("depth", "row", "column", "channel"),
-}
-
-
-def axis_names(root: nn.Module, cut: Cut, dims: int, declared: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
-    """The names of the neuron axes at a cut, the point left out: `("channel", "row", "column")`, or None.
-
-    `declared` maps cut texts, or patterns that end in `*`, to names, and comes first.
-
-    >>> axis_names(nn.Sequential(nn.Conv2d(3, 8, 3)), Cut("0"), 4, {})
-    ('channel', 'row', 'column')
-    """
-    names = declared_axes(cut, declared)
-    if names is not None and len(names) == dims - 1:
-        return names
-    channel = channel_dim(root, cut, dims)
-    return None if channel is None else _NAMES.get((dims, channel))

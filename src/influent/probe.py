@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .axes import axis_names
 from .containers import Way, all_tensors, first_tensor, pick, put, rows_of
-from .cut import Cut, as_cut, axis_names, find_module
+from .cut import Cut, as_cut, find_module
 from .errors import CutError, InfluentError, InfluentWarning, InputError, NetError
 from .kernels import check_state, frozen, plain_kernels
 from .nets import Net, as_net
@@ -339,7 +340,7 @@ def _info(net: Net, name: str, module: nn.Module, output: Any, calls: int) -> Cu
     except CutError:
         return CutInfo(name, type(module).__name__, None, calls, None)
     return CutInfo(
-        name, type(module).__name__, tuple(y.shape), calls, axis_names(net.module, Cut(name), y.dim(), net.axes)
+        name, type(module).__name__, tuple(y.shape), calls, axis_names(net.module, Cut(name), y.shape, net.axes)
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .cut import INPUT, OUTPUT, Cut, as_cut, channel_dim, declared_axes
+from .axes import Channels, channels_at, declared_axes
+from .cut import INPUT, OUTPUT, Cut, as_cut
 from .errors import InfluentWarning, QuestionError
 from .nets import Net
 from .quantity import Quantity
@@ -220,6 +221,7 @@ class Unit(Quantity):
     cut: Cut | str
     reduce: str = "sum"
     axis: int | None = None
+    channels: Channels | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -237,8 +239,10 @@ class Unit(Quantity):
         if self.axis is not None or isinstance(self.index, tuple):
             return self
         names = declared_axes(self.place, net.axes) or ()
-        known = names.index("channel") + 1 if "channel" in names else channel_dim(net.module, self.place, 3)
-        return replace(self, axis=1 if known is None and self.place == INPUT else known)
+        if "channel" in names or self.place == INPUT:
+            return replace(self, axis=names.index("channel") + 1 if "channel" in names else 1)
+        # Without a declaration the axis depends on the activation's shape, too.
+        return replace(self, channels=channels_at(net.module, self.place))
 
     def choose(self, y: Tensor, label: Tensor | None) -> Tensor | None:
         return self._channel(y).reshape(len(y), -1).argmax(1) if self.reduce == "max" else None
@@ -256,7 +260,8 @@ class Unit(Quantity):
             for i in self.index:
                 y = y.select(1, i)
             return y
-        axis = 1 if self.axis is None and y.dim() == 2 else self.axis
+        axis = self.channels.dim(y.shape) if self.channels is not None else self.axis
+        axis = 1 if axis is None and y.dim() == 2 else axis
         if axis is None:
             raise QuestionError(
                 f"{self!r}: which axis of {spell_shape(y)} counts channels is not known. Say it, "

@@ -97,8 +97,8 @@ def place_of(thing: Callable[..., Any]) -> str:
 def spell_noun(noun: Any) -> str:
     """The call that makes a frozen dataclass: `Class(817)`, `Line('black', Stored(...), n=33)`.
 
-    Arguments at their defaults are left out, required ones are positional. Our own nouns print bare, a
-    user's as `package.module:Name(...)`, so that both can be read back by `influent.parse`.
+    Arguments at their defaults are left out, as are fields without a `repr`; required ones are positional. Our own
+    nouns print bare, a user's as `package.module:Name(...)`, so that both can be read back by `influent.parse`.
     """
     words = []
     for f in _fields(noun):
@@ -123,7 +123,7 @@ def _fields(noun: Any) -> tuple[dataclasses.Field[Any], ...]:
             f"{type(noun).__name__} is no dataclass, and so cannot be compared or printed. Write "
             "@dataclass(frozen=True, repr=False, eq=False) above its class."
         )
-    return dataclasses.fields(noun)
+    return tuple(f for f in dataclasses.fields(noun) if f.repr)
 
 
 def per_point(weights: Tensor, x: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .cut import Cut, axis_names
+from .axes import axis_names
+from .cut import Cut
 from .distribution import Distribution, Draw
 from .errors import CutError, InputError, NetError, QuestionError
 from .measures import Evidence, activation
@@ -239,7 +240,7 @@ class Sweep:
     def count(self, rows: Rows, rate: Callable[[Cut], Tensor] | None) -> None:
         """Measure finished points and add them up."""
         for cut in self.job.at:
-            grouped = self._grouped(cut, rows.seen[cut].dim())
+            grouped = self._grouped(cut, rows.seen[cut].shape)
             for q in range(len(self.job.of)):
                 speed = None if rate is None else (lambda cut=cut: rate(cut))
                 evidence = Evidence(rows.slopes[cut, q], rows.seen[cut], speed, grouped)
@@ -250,16 +251,16 @@ class Sweep:
                         tally = self.tallies[cut, q, m] = Tally.empty(self.instances, units, self.over.sampled)
                     tally.add(units, rows.weight, rows.instance)
 
-    def _grouped(self, cut: Cut, dims: int) -> tuple[int, ...]:
+    def _grouped(self, cut: Cut, shape: torch.Size) -> tuple[int, ...]:
         """The dimensions that are summed to make the cut's units, and the names of those that stay."""
-        names = axis_names(self.job.net.module, cut, dims, self.job.net.axes)
+        names = axis_names(self.job.net.module, cut, shape, self.job.net.axes)
         if cut.units is None:
             self.axes[cut] = names
             return ()
         if names is None or cut.units not in names:
             known = f"its axes are {', '.join(names)}" if names else "its axes are not known"
             raise QuestionError(
-                f"{cut.text!r} asks for units by {cut.units!r}, but {known} (an activation of {dims} dimensions). "
+                f"{cut.text!r} asks for units by {cut.units!r}, but {known} (activation {list(shape)}). "
                 f"Type one of them, or say what they are: inf.Net(module, axes={{{cut.place.text!r}: (...)}})."
             )
         self.axes[cut] = (cut.units,)

@@ -1,0 +1,135 @@
+"""Which axis of an activation counts channels, tokens, rows and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from .cut import Cut, find_module
+
+_FIRST = (
+    nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm,
+    nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd, nn.LocalResponseNorm, nn.Upsample, nn.PixelShuffle,
+    nn.modules.dropout.Dropout2d,
+)  # fmt: skip
+_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
+_WIDTHS = ("out_channels", "num_features", "num_channels", "out_features", "embedding_dim", "embed_dim")
+_NAMES = {
+    (2, 1): ("channel",),
+    (3, 1): ("channel", "position"),
+    (3, 2): ("token", "channel"),
+    (4, 1): ("channel", "row", "column"),
+    (4, 3): ("row", "column", "channel"),
+    (5, 1): ("channel", "depth", "row", "column"),
+    (5, 4): ("depth", "row", "column", "channel"),
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """How a layer counts channels: `first` or last, how many, in activations of `dims` dimensions (0 where any)."""
+
+    first: bool
+    width: int
+    dims: int
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What is known of the channels at a place: the layers that decide there, weighed against an activation's shape."""
+
+    layers: frozenset[Layer]
+
+    def dim(self, shape: Sequence[int]) -> int | None:
+        """The dimension of `[point, *neuron]` that counts channels, or None where it is not known.
+
+        The dimension as wide as a layer makes it; where both are, the one where that layer counts; where none is (a
+        concatenation of branches), the first, if all layers count there.
+
+        >>> Channels(frozenset({Layer(first=True, width=8, dims=4)})).dim((1, 49, 8))
+        2
+        """
+        last = len(shape) - 1
+        if all(size == 1 for size in shape[2:]):
+            return 1
+        wide = {d for d in (1, last) if any(layer.width == shape[d] for layer in self.layers)}
+        if len(wide) == 2:
+            wide = {1 if a.first else last for a in self.layers if a.width == shape[1 if a.first else last]}
+        if not wide and self.layers and all(a.first and a.dims in (0, len(shape)) for a in self.layers):
+            return 1
+        return wide.pop() if len(wide) == 1 else None
+
+
+def channels_at(root: nn.Module, cut: Cut) -> Channels:
+    """What is known of the channels at a cut.
+
+    A module that counts channels itself decides; else what is inside it; else the nearest module before it in the same
+    `Sequential`; else the same of the module around it.
+    """
+    if cut.name == "INPUT":
+        return Channels(frozenset({Layer(True, 0, dims) for dims in (4, 5)}))
+    if layer := _layer(find_module(root, cut)):
+        return Channels(frozenset({layer}))
+    modules = dict(root.named_modules(remove_duplicate=False))
+    name = "" if cut.name == "OUTPUT" else cut.name
+    while not (found := _inside(modules[name])) and name:
+        name, _, leaf = name.rpartition(".")
+        if isinstance(parent := modules[name], nn.Sequential):
+            before = list(parent._modules)[: list(parent._modules).index(leaf)]
+            found = next(filter(None, (_inside(modules[f"{name}.{s}".lstrip(".")]) for s in reversed(before))), found)
+            if found:
+                break
+    return Channels(found)
+
+
+def _inside(module: nn.Module) -> frozenset[Layer]:
+    return frozenset(layer for inner in module.modules() if (layer := _layer(inner)))
+
+
+def _layer(module: nn.Module) -> Layer | None:
+    """How a layer counts channels, if it is one that does."""
+    if not isinstance(module, (*_FIRST, *_LAST)):
+        return None
+    if isinstance(module, nn.RNNBase):
+        return Layer(False, (module.proj_size or module.hidden_size) * (1 + module.bidirectional), 3)
+    shape = getattr(module, "normalized_shape", None)
+    width = shape[-1] if shape else next((int(getattr(module, name)) for name in _WIDTHS if hasattr(module, name)), 0)
+    name = type(module).__name__
+    # A norm over the last axis that is called 2d turns the picture around and back: ConvNeXt's LayerNorm2d.
+    dims = next((d + 2 for d in (1, 2, 3) if name.endswith(f"{d}d")), 0)
+    first = isinstance(module, _FIRST) or dims > 0
+    return Layer(first, width, 0 if isinstance(module, nn.BatchNorm1d) else dims)
+
+
+def declared_axes(cut: Cut, declared: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
+    """The names that are declared for a cut: by its own text, or by a pattern that ends in `*`.
+
+    >>> declared_axes(Cut("features.3"), {"features.*": ("row", "column", "channel")})
+    ('row', 'column', 'channel')
+    """
+    place = cut.place.text
+    for pattern, names in declared.items():
+        if place == pattern or (pattern.endswith("*") and place.startswith(pattern[:-1])):
+            return tuple(names)
+    return None
+
+
+def axis_names(
+    root: nn.Module, cut: Cut, shape: Sequence[int], declared: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ...] | None:
+    """The names of the neuron axes at a cut, the point left out: `("channel", "row", "column")`, or None.
+
+    `shape` is the activation's, `[point, *neuron]`; `declared` maps cut texts, or patterns that end in `*`, to names,
+    and comes first.
+
+    >>> axis_names(nn.Sequential(nn.Conv2d(3, 8, 3)), Cut("0"), (1, 8, 5, 5), {})
+    ('channel', 'row', 'column')
+    """
+    names = declared_axes(cut, declared)
+    if names is not None and len(names) == len(shape) - 1:
+        return names
+    channel = channels_at(root, cut).dim(shape)
+    return None if channel is None else _NAMES.get((len(shape), channel))
