@@ -28,6 +28,7 @@ LAYERS = [
     {"errors"},
     {"shapes"},
     {"cut", "quadrature", "photos", "kernels"},
+    {"pixels"},
     {"axes", "containers", "nets"},
     {"quantity", "distribution", "measures"},
     {"quantities", "distributions", "rows"},
@@ -37,6 +38,7 @@ LAYERS = [
     {"presets", "store", "experts", "compress", "layered", "axioms", "fidelity", "debug"},
     {"zoo"},
     {"views"},
+    {"explain"},
     {"cli"},
     {"__main__"},
 ]

@@ -27,8 +27,8 @@ from .measures import gradient_times_activation as gradient_times_activation
 from .measures import magnitude as magnitude
 from .measures import square as square
 from .nets import Net as Net
-from .photos import PixelTransform as PixelTransform
 from .photos import example as example
+from .pixels import PixelTransform as PixelTransform
 from .presets import comparative as comparative
 from .presets import conductance as conductance
 from .presets import gradient_times_input as gradient_times_input

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import io
 import os
 import signal
 import sys
@@ -20,8 +21,10 @@ from typing import Any
 
 from .errors import InfluentError, InputError, nearest
 
-EXPLAIN = {"net": "efficientnet-lite0", "at": None, "of": None, "over": None, "measure": None, "top": 3, "chunk": 16,
-           "out": None}  # fmt: skip
+EXPLAIN: dict[str, Any] = {
+    "net": "efficientnet-lite0", "weights": None, "labels": None, "transform": None, "at": None, "of": None,
+    "over": None, "baseline": None, "measure": None, "top": 3, "chunk": 16, "out": None,
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
-            options.run(options)
+            return options.run(options) or 0
     except InfluentError as error:
         print(f"influent: {error}", file=sys.stderr)
         return 1
@@ -63,12 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     explain = commands.add_parser(
-        "explain", help="explain what a net says about a photo",
+        "explain", help="explain what a net says about a photo, or about each photo of a folder",
         description="Which units inside the net decided, what they look at, and how exact the answer is.",
         epilog="""example: influent explain cat.jpg --of "Class('Egyptian cat') - Class('tabby')" """,
     )  # fmt: skip
-    explain.add_argument("photo", metavar="PHOTO", help="a picture file, or an example: coffee, chelsea, ...")
-    explain.add_argument("--net", help="efficientnet-lite0 (default) or googlenet")
+    explain.add_argument(
+        "photo", metavar="PHOTO", help="a picture file, a folder of them, - for standard input, or an example: coffee"
+    )
+    _add_net(explain)
     explain.add_argument(
         "--at", help="which units: a cut such as inception_4c/channel (default: the net's own middle layer)"
     )
@@ -78,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--over", help="over which inputs: Point, Gaussian(std=0.1), \"Line('blur', n=129)\" (default: Line)"
     )
+    explain.add_argument(
+        "--baseline", action="append", metavar="NAME",
+        help="where the line begins: black, white, grey, mean, blur, or a photo; given again: their mixture",
+    )  # fmt: skip
     explain.add_argument("--measure", help="contribution (default on a line), gradient, activation, magnitude, ...")
     explain.add_argument("--top", type=int, help="how many units (default 3)")
     explain.add_argument("--chunk", type=int, help="points per pass: less memory, same result (default 16)")
@@ -87,12 +96,23 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--config", metavar="FILE", help="read these options from a TOML file; the command line wins")
     explain.set_defaults(run=_explain)
     cuts = commands.add_parser("cuts", help="list the places at which a net can be cut")
-    cuts.add_argument("--net", default=EXPLAIN["net"], help="efficientnet-lite0 (default) or googlenet")
+    _add_net(cuts)
     cuts.set_defaults(run=_cuts)
     show = commands.add_parser("show", help="print a stored result and the place of its page")
     show.add_argument("folder", metavar="DIR")
     show.set_defaults(run=_show)
     return parser
+
+
+def _add_net(command: argparse.ArgumentParser) -> None:
+    """The options that name a net and its manners."""
+    command.add_argument(
+        "--net", help="efficientnet-lite0 (default), googlenet, squeezenet, torchvision:NAME, timm:NAME, "
+        "hf:NAME_OR_FOLDER, or package.module:function, your own",
+    )  # fmt: skip
+    command.add_argument("--weights", metavar="FILE", help="safetensors or .pth, instead of the net's own; or: random")
+    command.add_argument("--labels", metavar="FILE", help="class names, one a line, or JSON")
+    command.add_argument("--transform", metavar="NAME", help="package.module:function, photo -> tensor")
 
 
 class _Version(argparse.Action):
@@ -120,41 +140,78 @@ def _config(file: str) -> dict[str, Any]:
     for key, value in found.items():
         if key not in EXPLAIN:
             raise InputError(f"{file} has an option {key!r} that is not known.{nearest(key, EXPLAIN)}")
-        kind = int if key in ("top", "chunk") else str
+        if key == "baseline" and isinstance(value, str):
+            found[key] = value = [value]
+        kind, said = {"top": (int, "a whole number"), "chunk": (int, "a whole number"), "baseline": (list, "text")}.get(
+            key, (str, "text")
+        )
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise InputError(f"{file}: {key} = {value!r} should be {'a whole number' if kind is int else 'text'}.")
+            raise InputError(f"{file}: {key} = {value!r} should be {said}.")
     return found
 
 
-def _explain(options: argparse.Namespace) -> None:
+def _net(chosen: dict[str, Any]) -> Any:
+    """The net that the options name; one of the user's own is looked for in this folder, too."""
+    from . import zoo
+
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    return zoo.load(chosen["net"], chosen["weights"], chosen["labels"], chosen["transform"])
+
+
+def _explain(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     chosen = _settings(options)
-    photo = _photo(options.photo)
-    out = Path(chosen["out"] or f"why-{photo.stem}")
     for name in ("top", "chunk"):
         if chosen[name] < 1:
             raise InputError(f"--{name} {chosen[name]}: give 1 or more.")
+    photo = _photo(options.photo)
 
-    from . import zoo
-    from .store import fresh_folder, seal
-    from .views.explanation import explain, write_page
+    from .explain import PAGE, Request, explain_photo
 
-    net = zoo.load(chosen["net"])
-    x = net.read(photo)
-    words = _words(chosen, net, x)
-    with fresh_folder(out) as work:
-        with _Bar() as progress:
-            made = explain(net, x, *words, top=chosen["top"], chunk=chosen["chunk"], progress=progress)
-        _store(made, photo, work)
-        seconds = time.perf_counter() - started
-        write_page(made, photo.name, work, seconds)
-        seal(work)
-    print(_text(made, chosen["net"], photo.name))
-    print(f"\npage   {out / 'explanation.html'}\ntime   {time.perf_counter() - started:.1f} s")
+    words = {word: chosen[word] for word in ("at", "of", "over", "measure", "top", "chunk")}
+    request = Request(_net(chosen), chosen["net"], baselines=tuple(chosen["baseline"] or ()), **words)
+    if isinstance(photo, Path) and photo.is_dir():
+        return _explain_each(request, photo, Path(chosen["out"] or f"why-{photo.resolve().name}"))
+    out = Path(chosen["out"] or f"why-{Path(photo.name).stem}")
+    with _Bar() as progress:
+        made = explain_photo(request, photo, out, progress)
+    said = " · ".join(f"{name} {p:.1%}" for name, p in made.predictions[:3])
+    print(f"{request.name} on {photo.name}: {said}")
+    for answer in made.answers:
+        print("", answer.title, *_answer_lines(answer.attribution, answer.ranked), sep="\n")
+    print(f"\npage   {out / PAGE}\ntime   {time.perf_counter() - started:.1f} s")
+    return 0
 
 
-def _photo(name: str) -> Path:
-    """A file, or the name of an example photo."""
+def _explain_each(request: Any, folder: Path, out: Path) -> int:
+    """A line for each photo as it is done; exit code 1 where some failed."""
+    from .explain import INDEX, explain_folder
+
+    failed = done = 0
+    started = time.perf_counter()
+    try:
+        for entry in explain_folder(request, folder, out):
+            failed, done = failed + bool(entry.failure), done + (not entry.failure)
+            said = entry.prediction and f"{entry.prediction[0]} {entry.prediction[1]:.1%}"
+            print(f"{entry.name}: {entry.failure or said or entry.title}", flush=True)
+    except KeyboardInterrupt:
+        print(f"influent: stopped; {done} photos were explained: {out / INDEX}", file=sys.stderr)
+        return 130
+    print(f"\n{done} explained, {failed} failed\nindex  {out / INDEX}\ntime   {time.perf_counter() - started:.1f} s")
+    return 1 if failed else 0
+
+
+def _photo(name: str) -> Any:
+    """A file or folder; `-`, read whole from standard input; or the name of an example photo."""
+    if name == "-":
+        if sys.stdin.isatty():
+            raise InputError(
+                "- reads the photo from standard input, and nothing is piped in: influent explain - < cat.jpg"
+            )
+        stream: Any = io.BytesIO(sys.stdin.buffer.read())
+        stream.name = "standard-input"
+        return stream
     from .photos import EXAMPLES, example
 
     if not Path(name).exists():
@@ -164,45 +221,8 @@ def _photo(name: str) -> Path:
     return Path(name)
 
 
-def _words(chosen: dict[str, Any], net: Any, x: Any) -> tuple[Any, Any, Any, Any]:
-    """at, of, over and measure from their texts."""
-    from .cut import as_cut
-    from .language import parse
-    from .quantity import as_quantity
-
-    if chosen["at"] is None and net.layer is None:
-        raise InputError(
-            "This net names no middle layer: say which units, --at LAYER/channel. `influent cuts` lists them."
-        )
-    of, over, measure = (chosen[key] and parse(chosen[key], names={"x": x}) for key in ("of", "over", "measure"))
-    return as_cut(chosen["at"] or net.layer), [as_quantity(of)] if of is not None else [], over, measure
-
-
-def _store(made: Any, photo: Path, folder: Path) -> None:
-    """Each answer's values and question; the first at the top, further ones in folders of their names."""
-    import hashlib
-
-    from .store import seal, write
-
-    about = {"photo": {"name": photo.name, "sha256": hashlib.sha256(photo.read_bytes()).hexdigest()},
-             "predictions": [{"class": name, "probability": p} for name, p in made.predictions]}  # fmt: skip
-    for k, answer in enumerate(made.answers):
-        place = folder / answer.name if k else folder
-        place.mkdir(exist_ok=True)
-        write(answer.attribution, place, title=answer.title, **about)
-        seal(place)
-
-
-def _text(made: Any, net: str, photo: str) -> str:
-    """What the terminal shows."""
-    said = " · ".join(f"{name} {p:.1%}" for name, p in made.predictions[:3])
-    lines = [f"{net} on {photo}: {said}"]
-    for answer in made.answers:
-        lines += ["", answer.title, *_answer_lines(answer.attribution, answer.ranked)]
-    return "\n".join(lines)
-
-
 def _answer_lines(a: Any, ranked: Any) -> list[str]:
+    """One answer as text: the question, its top units, its error."""
     lines = [f"  at {a.question.at.text}, of {a.question.of!r}"]
     lines += [f"  {u.name or u.index!s:<16} {u.value:>+10.4g}  {u.share:>6.1%} of all" for u in ranked]
     return lines + ([f"  {a.summary()}"] if a.summary() else [])
@@ -211,10 +231,9 @@ def _answer_lines(a: Any, ranked: Any) -> list[str]:
 def _cuts(options: argparse.Namespace) -> None:
     from PIL import Image
 
-    from . import zoo
     from .probe import cuts
 
-    net = zoo.load(options.net)
+    net = _net({**EXPLAIN, **{key: value for key, value in vars(options).items() if value is not None}})
     print(*cuts(net, net.read(Image.new("RGB", (256, 256), (127, 127, 127)))), sep="\n")
 
 

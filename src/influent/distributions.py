@@ -115,8 +115,9 @@ class Gaussian(Distribution):
 class Line(Distribution):
     """The straight path from a baseline to each input, x′ + α(x − x′), α uniform on [0, 1].
 
-    `baseline` is a tensor (one row serves all inputs) or a name in pixel space: "black", "mean", "blur". `n`
-    counts runs of the net, both ends included; `rule` places them:
+    `baseline` is a tensor (one row serves all inputs), a name in pixel space ("black", "white", "grey", "mean",
+    "blur"), or a photo's file; several are a mixture, `0.5 * Line("black", x) + 0.5 * Line("white", x)`. `n` counts
+    runs of the net, both ends included; `rule` places them:
 
     - "adaptive": starts coarse and halves the segments with the largest residual until n, or until the sum of
       residuals is at most `tol` times |F(x) − F(x′)|; trapezoid weights, secants of the activation;

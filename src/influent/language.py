@@ -56,7 +56,7 @@ def parse(text: str, names: Mapping[str, Any] | None = None, imports: bool = Tru
     def take(match: re.Match[str]) -> str:
         if match[1]:
             return match[1]
-        foreign.append(_find(match[2], match[3], imports))
+        foreign.append(own(match[2], match[3], imports))
         return f"__user_{len(foreign) - 1}"
 
     plain_text = _USERS.sub(take, text).strip()
@@ -156,8 +156,11 @@ def _complete(value: Any, words: Mapping[str, Any]) -> Any:
     return value
 
 
-def _find(module: str, name: str, imports: bool) -> Any:
-    """A user's own noun or function, `package.module:Name`."""
+def own(module: str, name: str, imports: bool = True) -> Any:
+    """A user's own noun or function, `package.module:Name`; with `imports=False` only from a module that is loaded.
+
+    Errors: `QuestionError` where it cannot be found.
+    """
     if not imports and module not in sys.modules:
         raise QuestionError(f"{module}:{name} is your own: type `import {module}` first, then try again.")
     try:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .errors import InputError, NetError, QuestionError, nearest
-from .photos import baseline, read_photo
+from .photos import read_photo
+from .pixels import BASELINES, baseline
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +74,17 @@ class Net:
         return self.labels[index] if self.labels is not None and index < len(self.labels) else f"class {index}"
 
     def read(self, photo: Any) -> Tensor:
-        """A photo (path or PIL image) as the net's input, `[1, *shape]`, on the net's device."""
+        """A photo (path, PIL image or binary stream) as the net's input, `[1, *shape]`, on the net's device.
+
+        The transform may give a picture without its first dimension, or Hugging Face's `{"pixel_values": ...}`.
+        Errors: `InputError` for photos that cannot be read, and transforms that give no tensor.
+        """
         if self.transform is None:
             raise InputError(
                 "This net has no transform, so a photo cannot be read for it. "
-                "Give one, inf.Net(module, transform=...), or pass a tensor."
+                "Give one, inf.Net(module, transform=...) or --transform package.module:function, or pass a tensor."
             )
-        return self.placed(self.transform(read_photo(photo)))
+        return self.placed(as_input(self.transform(read_photo(photo))))
 
     def placed(self, x: Tensor) -> Tensor:
         """A tensor on the net's device, and in its floating type."""
@@ -88,8 +94,10 @@ class Net:
         return x.to(weight.device, weight.dtype) if x.is_floating_point() else x.to(weight.device)
 
     def baseline_for(self, named: Any, x: Tensor) -> Tensor:
-        """A baseline of the shape of `x [instance, *shape]`, from a tensor, a name or a function of `x`."""
+        """A baseline of the shape of `x [instance, *shape]`: a tensor, a name, a photo's file, or a function of `x`."""
         named = self.baseline if named is None else named
+        if isinstance(named, str) and named not in BASELINES and Path(named).is_file():
+            named = self.read(named)
         if isinstance(named, Tensor):
             return self.placed(named)
         if callable(named):
@@ -130,6 +138,21 @@ def _unwrap(module: nn.Module) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise NetError(f"A net is a torch module or inf.Net(module, ...), not {type(module).__name__}.")
     return module
+
+
+def as_input(made: Any) -> Tensor:
+    """What a transform gives, as `[1, *shape]`: a picture `[channel, row, column]` gets its first dimension.
+
+    >>> as_input({"pixel_values": torch.zeros(3, 8, 8)}).shape
+    torch.Size([1, 3, 8, 8])
+    """
+    found = made["pixel_values"] if isinstance(made, Mapping) and "pixel_values" in made else made
+    if not isinstance(found, Tensor):
+        raise InputError(
+            f"This net's transform gives a {type(made).__name__} for a photo, not a tensor [channel, row, column]. End "
+            "it with torchvision.transforms.ToTensor(), or write a function that gives a tensor."
+        )
+    return found[None] if found.dim() == 3 else found
 
 
 def as_net(net: Net | nn.Module) -> Net:

@@ -24,11 +24,13 @@ class Cell:
     picture: np.ndarray
     title: str
 
-    def jpeg(self) -> str:
-        """The picture as a data URI."""
+    def jpeg(self, side: int | None = None) -> str:
+        """The picture as a data URI, no larger than `side` pixels where that is given."""
         stream = io.BytesIO()
-        pixels = (self.picture.clip(0, 1) * 255).round().astype(np.uint8)
-        Image.fromarray(pixels).save(stream, "JPEG", quality=92)
+        picture = Image.fromarray((self.picture.clip(0, 1) * 255).round().astype(np.uint8))
+        if side is not None:
+            picture.thumbnail((side, side))
+        picture.save(stream, "JPEG", quality=92)
         return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from influent.photos import blurred
+from influent.pixels import blurred
 
 from .heat import per_pixel
 from .palette import limit, signed_colours

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -31,7 +32,11 @@ def _templates() -> Environment:
     )  # fmt: skip
 
 
+def rendered(template: str, **values: Any) -> str:
+    """A page's HTML. Everything in it is escaped; nothing is loaded from elsewhere."""
+    return _templates().get_template(template).render(**values)
+
+
 def page(title: str, predictions: Sequence[tuple[str, float]], sections: Sequence[Section], seconds: float) -> str:
-    """The HTML of an explanation. Everything in it is escaped; nothing is loaded from elsewhere."""
-    template = _templates().get_template("explanation.html")
-    return template.render(title=title, predictions=predictions, sections=sections, seconds=seconds)
+    """The HTML of an explanation."""
+    return rendered("explanation.html", title=title, predictions=predictions, sections=sections, seconds=seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from influent.ask import influence
 from influent.attribution import Attribution, Ranked
 from influent.cut import INPUT, Cut
-from influent.distribution import Distribution
+from influent.distribution import Distribution, Mixture
 from influent.distributions import Line, Point
 from influent.errors import QuestionError
 from influent.measures import contribution, gradient, gradient_times_activation
@@ -62,12 +63,25 @@ def pixels_path(net: Net, x: Tensor, like: Distribution | None, n: int, row: int
     The question's own baseline (and label) come first, `row` of them, then the net's; without one, gradient × input.
     """
     label = None if like is None or like.labels is None else [int(like.labels[row])]
-    if isinstance(like, Line) and like.place == INPUT:
-        several = isinstance(like.baseline, Tensor) and len(like.baseline) > 1
-        return Line(like.baseline[row : row + 1] if several else like.baseline, x, n, label=label), contribution
+    parts = () if like is None else like.parts
+    lines = [(weight, part) for weight, part in parts if isinstance(part, Line) and part.place == INPUT]
+    if lines and len(lines) == len(parts):
+        own = [(weight, Line(_row_of(line.baseline, row), x, n, label=label)) for weight, line in lines]
+        return own[0][1] if len(own) == 1 else Mixture(tuple(own)), contribution
     if net.baseline is not None:
         return Line(None, x, n, label=label), contribution
     return Point(x, label=label), gradient_times_activation
+
+
+def _row_of(baseline: Any, row: int) -> Any:
+    """The baseline of one row, where there is one for each."""
+    return baseline[row : row + 1] if isinstance(baseline, Tensor) and len(baseline) > 1 else baseline
+
+
+def pixels_way(net: Net, x: Tensor, like: Distribution | None) -> str:
+    """What the pictures of pixels show, in words."""
+    _, measure = pixels_path(net, x, like, 2, 0)
+    return "integrated gradients" if measure is contribution else "gradient × input"
 
 
 def pixels_of(
@@ -114,9 +128,7 @@ def panel(
         raise QuestionError("This attribution was loaded from disk without its net: pictures need the net.")
     photo = as_picture(a.net, x)
     names = [f"{u.name or u.index}  {u.value:+.3g}  ({u.share:.1%})" for u in ranked]
-    _, measure = pixels_path(a.net, x, a.question.over, 2, 0)
-    way = "integrated gradients" if measure is contribution else "gradient × input"
-    every = [*zip(names, pixels, strict=True), (way, beside)]
+    every = [*zip(names, pixels, strict=True), (pixels_way(a.net, x, a.question.over), beside)]
     top = [Cell(photo, "as the net sees it"), *(Cell(scaled_pixels(p, photo, 1.5), name) for name, p in every)]
     below = [
         Cell(photo.mean(axis=2, keepdims=True).repeat(3, axis=2), "in grey"),

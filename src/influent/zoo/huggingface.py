@@ -1,0 +1,113 @@
+"""Nets of the transformers library, by name or folder: `hf:google/vit-base-patch16-224`, `hf:my/folder`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from influent.errors import InputError
+from influent.nets import Net
+
+from .files import weights_for
+from .library import RANDOM, built, imported
+from .transforms import as_pixels
+
+
+def huggingface_net(name: str, weights: str | None = None, classes: int | None = None) -> Net:
+    """A net from a folder that `save_pretrained` wrote, or from the hub's cache, in float32 and evaluation mode.
+
+    Its class names are the configuration's, its transform the image processor's (None where there is no such file: a
+    text net). `weights` is a file or "random", instead of the folder's own. Nothing is fetched, and no code that comes
+    with a net is run.
+
+    Errors: `InputError` where transformers, the folder or a file in it is missing.
+    """
+    transformers = imported("transformers")
+    with _quiet(transformers):
+        config = _read(transformers.AutoConfig, name, "config.json")
+        if classes is not None:
+            config.num_labels = classes
+        kinds = [kind for kind in (config.architectures or []) if hasattr(transformers, kind)]
+        kind = getattr(transformers, kinds[0]) if kinds else transformers.AutoModel
+        if weights is None:
+            given: dict[str, Any] = {"config": config, "dtype": torch.float32, "output_loading_info": True}
+            module = built(lambda: _whole(name, *_read(kind, name, "model.safetensors", **given)))
+        else:
+            module = built(lambda: kind(config) if kinds else kind.from_config(config))
+        if weights not in (None, RANDOM):
+            module.load_state_dict(weights_for(module, weights), strict=False)
+        labels = config.id2label if "ForImageClassification" in str(kinds) or "ForSequence" in str(kinds) else {}
+        return Net(module, tuple(labels[k] for k in sorted(labels)) or None, _transform(transformers, name))
+
+
+def _read(kind: Any, name: str, file: str, **more: Any) -> Any:
+    """`kind.from_pretrained` from files at hand; safetensors, or a .bin that holds nothing but tensors."""
+    try:
+        return kind.from_pretrained(name, local_files_only=True, trust_remote_code=False, **more)
+    except Exception as error:  # transformers raises what its many parts raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        if Path(name).expanduser().is_dir():
+            there = ", ".join(sorted(p.name for p in Path(name).expanduser().iterdir())[:8]) or "nothing"
+            raise InputError(
+                f"{name} holds {there}, from which transformers cannot make a net: {reason[0]} It needs config.json "
+                "and model.safetensors: net.save_pretrained(FOLDER) writes them."
+            ) from error
+        raise InputError(
+            f"hf:{name}: there is no folder {name}, and the hub's cache on this machine has no {file} of that name; "
+            f"nothing is downloaded behind your back. Type `hf download {name}` to fetch it, or name a folder that "
+            "net.save_pretrained(FOLDER) wrote."
+        ) from error
+
+
+def _whole(name: str, module: Any, info: dict[str, Any]) -> Any:
+    """The net, if every weight of it was in the files: transformers makes up the others."""
+    if absent := sorted(info["missing_keys"]):
+        raise InputError(
+            f"hf:{name}: {len(absent)} weights of {type(module).__name__} are not in its files, first {absent[0]!r}. "
+            "Name a folder of a trained net, the file of weights with --weights FILE, or --weights random."
+        )
+    return module
+
+
+def _transform(transformers: Any, name: str) -> Any:
+    """The net's own image processor, taken apart; None where the folder has none."""
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            name, local_files_only=True, trust_remote_code=False
+        )
+    except Exception:  # no file of one: a net for text, or for sound
+        return None
+
+    def see(picture: Image.Image) -> Image.Image:
+        pixels = processor(picture, do_normalize=False, do_rescale=False, return_tensors="np")["pixel_values"][0]
+        return Image.fromarray(np.asarray(pixels, dtype=np.uint8).transpose(1, 2, 0))
+
+    def whole(picture: Image.Image) -> Any:
+        return processor(picture, return_tensors="pt")
+
+    normalises = getattr(processor, "do_normalize", False)
+    mean = processor.image_mean if normalises else (0.0,) * 3
+    std = processor.image_std if normalises else (1.0,) * 3
+    scale = processor.rescale_factor if getattr(processor, "do_rescale", False) else 1.0
+    return as_pixels(whole, see, mean, std, scale)
+
+
+@contextlib.contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Without transformers' progress bars and advice on faster processors; as before afterwards."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
