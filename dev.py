@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NoReturn, Optional
@@ -32,9 +33,11 @@ STAMP = VENV / "influent-stamp.json"
 PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 CONSTRAINTS = ROOT / "constraints.txt"
 
-# Not an extra of pyproject.toml: captum, installed without its dependencies (pyproject.toml says why).
+# No extras of pyproject.toml: what the tests look for and what is installed without its dependencies. That is captum
+# (pyproject.toml says why), and in VENV/vision, apart from the rest, torchvision and timm (constraints.txt says why).
 AGAINST = "against"
-EVERY_TEST = ("zoo", "frame", "test", AGAINST)
+VISION = "vision"
+EVERY_TEST = ("zoo", "frame", "test", AGAINST, VISION)
 
 
 class InstallError(Exception):
@@ -135,10 +138,12 @@ def install(stamp: Optional[Dict[str, Any]], extras: Iterable[str], lock: int) -
     write_stamp()
     try:
         install_torch(lock)
-        named = ",".join(extra for extra in wanted if extra != AGAINST)
+        named = ",".join(extra for extra in wanted if extra not in (AGAINST, VISION))
         pip(lock, f"installing the project with {named}", "-e", f".[{named}]")
         if AGAINST in wanted:
             pip(lock, "installing captum", "--no-deps", "captum")
+        if VISION in wanted:
+            install_vision(lock)
     except InstallError:
         # pip gave up in good order, so what it had installed is sound: the next run goes on from there.
         write_stamp(origin=origin())
@@ -173,7 +178,7 @@ def make_venv(lock: int) -> None:
     quietly(lock, "making the virtual environment", [sys.executable, "-m", "venv", str(VENV)])
 
 
-def install_torch(lock: int) -> None:
+def install_torch(lock: Optional[int], python: Path = PYTHON) -> None:
     """torch, ahead of the rest, so that nobody without an NVIDIA GPU downloads CUDA."""
     local = ["--no-index", "--no-deps", "torch"]  # succeeds also where the venv has the right torch already
     smaller = ["--index-url", "https://download.pytorch.org/whl/cpu", "--retries", "0", "--timeout", "10"]
@@ -181,23 +186,31 @@ def install_torch(lock: int) -> None:
     sources = [local] if nvidia or sys.platform != "linux" else [local, [*smaller, "--no-deps", "torch"]]
     for source in sources:
         with contextlib.suppress(InstallError):
-            pip(lock, "looking for torch", *source)
+            pip(lock, "looking for torch", *source, python=python)
             return
     if len(sources) > 1:
         print("download.pytorch.org gave no torch for CPU: taking the larger one with CUDA.", flush=True)
 
 
-def pip(lock: int, doing: str, *arguments: str) -> None:
-    """Run pip inside the venv, held to the versions in constraints.txt."""
+def install_vision(lock: int) -> None:
+    """torchvision and timm, in a folder that no import sees unless it is told of it."""
+    place = VENV / VISION
+    if place.exists():  # pip leaves what it finds in a target folder, older versions too
+        shutil.rmtree(str(place))
+    pip(lock, "installing torchvision and timm", "--no-deps", "--target", str(place), "torchvision", "timm")
+
+
+def pip(lock: Optional[int], doing: str, *arguments: str, python: Path = PYTHON) -> None:
+    """Run pip inside a venv, held to the versions in constraints.txt."""
     # Not --quiet: nothing is shown unless pip fails, and then its explanations are wanted.
     options = ["install", "--progress-bar", "off", "--no-input", "--disable-pip-version-check"]
-    quietly(lock, doing, [str(PYTHON), "-m", "pip", *options, "-c", str(CONSTRAINTS), *arguments])
+    quietly(lock, doing, [str(python), "-m", "pip", *options, "-c", str(CONSTRAINTS), *arguments])
 
 
-def quietly(lock: int, doing: str, command: List[str]) -> None:
-    """Run a command that speaks only if it fails."""
+def quietly(lock: Optional[int], doing: str, command: List[str]) -> None:
+    """Run a command that speaks only if it fails; no lock where nobody else can come near what it changes."""
     # The child holds the lock too: should this process be killed, the next run waits until its pip has ended.
-    inherited = () if sys.platform == "win32" else (lock,)
+    inherited = () if lock is None or sys.platform == "win32" else (lock,)
     done = subprocess.run(command, cwd=str(ROOT), pass_fds=inherited, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
         last = done.stdout.decode(errors="replace").strip().splitlines()[-12:]
@@ -216,6 +229,15 @@ def call(*command: str) -> int:
     return subprocess.call(command, cwd=str(ROOT))
 
 
+def step(name: str, *command: str, cwd: Path = ROOT, env: Optional[Dict[str, str]] = None) -> bool:
+    """Run one step of a verb and say how it went; returns whether it passed."""
+    print(f"== {name}", flush=True)
+    started = time.monotonic()
+    passed = subprocess.call(command, cwd=str(cwd), env=env) == 0
+    print(f"   {name}: {'passed' if passed else 'FAILED'}, {time.monotonic() - started:.1f} s\n", flush=True)
+    return passed
+
+
 def demo(arguments: List[str]) -> int:
     """explain one photograph; the pictures are written into demo/"""
     return call(ready("zoo"), "-m", "influent", "explain", "coffee", "--out", "demo", *arguments)
@@ -231,21 +253,8 @@ def check(arguments: List[str]) -> int:
     if arguments:
         fail("check takes no arguments: it is all or nothing. A choice of tests:  python3 dev.py test -k NAME")
     python = ready("dev", *EVERY_TEST)
-    failed = []
-    for step in (
-        "ruff check .",
-        "ruff format --check .",
-        "mypy",
-        "pytest",
-        "pytest --doctest-modules src/influent",
-    ):
-        print(f"== {step}", flush=True)
-        started = time.monotonic()
-        passed = call(python, "-m", *step.split()) == 0
-        verdict = "passed" if passed else "FAILED"
-        print(f"   {step}: {verdict}, {time.monotonic() - started:.1f} s\n", flush=True)
-        if not passed:
-            failed.append(step)
+    steps = ("ruff check .", "ruff format --check .", "mypy", "pytest", "pytest --doctest-modules src/influent")
+    failed = [name for name in steps if not step(name, python, "-m", *name.split())]
     print("check: " + (f"FAILED: {', '.join(failed)}" if failed else "all passed"), flush=True)
     return 1 if failed else 0
 
@@ -266,6 +275,61 @@ def docs(arguments: List[str]) -> int:
     """build the documentation, running its examples, into docs/_build/html"""
     python = ready("zoo", "frame", "docs")
     return call(python, "-m", "sphinx", "-W", "-b", "html", *arguments, "docs", "docs/_build/html")
+
+
+# What a fresh installation must hold: the files that no import would miss, and every name, loaded.
+LOOK = """
+import sys, influent
+from importlib import resources
+from pathlib import Path
+
+home = Path(str(resources.files("influent"))).resolve()
+missing = [name for name in ("py.typed", "__init__.pyi") if not (home / name).is_file()]
+missing += [name for name in influent.__all__ if not hasattr(influent, name)]
+print(f"{len(influent.__all__)} names, from {home}")
+if missing or Path(sys.prefix).resolve() not in home.parents:
+    sys.exit(f"missing: {missing}; this environment: {sys.prefix}")
+"""
+
+
+def package(arguments: List[str]) -> int:
+    """build sdist and wheel, try the wheel in an empty environment, put both into dist/"""
+    if arguments:
+        fail("package takes no arguments: pyproject.toml says what it builds.")
+    python = ready("test")
+    with tempfile.TemporaryDirectory(prefix="influent-") as place:
+        built = Path(place) / "built"
+        # The wheel is built from the sdist, so that a file which the sdist lacks is missed here.
+        options = ("--dependency-constraints-txt", str(CONSTRAINTS), "--outdir", str(built))
+        if step("build", python, "-m", "build", *options) and try_wheel(next(built.glob("*.whl")), Path(place)):
+            (ROOT / "dist").mkdir(exist_ok=True)
+            made = [shutil.copy2(str(file), str(ROOT / "dist" / file.name)) for file in sorted(built.iterdir())]
+            print("package: all passed:", *(shown(Path(file)) for file in made), flush=True)
+            return 0
+    print("package: FAILED; dist/ is as it was", flush=True)
+    return 1
+
+
+def try_wheel(wheel: Path, place: Path) -> bool:
+    """Whether a wheel works where nothing else is installed, and nothing of this folder can help it."""
+    print(f"== install {wheel.name}[zoo] into an empty environment", flush=True)
+    started = time.monotonic()
+    venv, empty = place / "venv", place / "empty"
+    empty.mkdir()
+    quietly(None, "making an empty environment", [sys.executable, "-m", "venv", str(venv)])
+    python = venv / PYTHON.relative_to(VENV)
+    influent = str(python.with_name("influent" + PYTHON.suffix))
+    install_torch(None, python)
+    pip(None, "installing the wheel", f"{wheel}[zoo]", python=python)
+    print(f"   passed, {time.monotonic() - started:.1f} s\n", flush=True)
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    steps = {
+        "pip check": (str(python), "-m", "pip", "check"),
+        "influent --version": (influent, "--version"),
+        "import influent": (str(python), "-c", LOOK),
+        "influent explain coffee": (influent, "explain", "coffee", "--out", "why"),
+    }
+    return all(step(name, *command, cwd=empty, env=alone) for name, command in steps.items())
 
 
 def data(arguments: List[str]) -> int:
@@ -289,7 +353,7 @@ def study(arguments: List[str]) -> int:
 
 
 Verb = Callable[[List[str]], int]
-VERBS: Dict[str, Verb] = {v.__name__: v for v in (demo, test, check, fix, bench, docs, data, study)}
+VERBS: Dict[str, Verb] = {v.__name__: v for v in (demo, test, check, fix, bench, docs, package, data, study)}
 
 
 # ---- speaking ---------------------------------------------------------------------------------------------
@@ -317,7 +381,7 @@ def main(arguments: List[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print("python3 dev.py VERB [ARGUMENTS]\n")
         for name, verb in VERBS.items():
-            print(f"  {name:<6} {verb.__doc__}")
+            print(f"  {name:<8} {verb.__doc__}")
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in VERBS:

@@ -215,7 +215,7 @@ PLACES: dict[str, Case] = {
     "unknown axis": (
         lambda: ask(at="0/row"),
         QuestionError,
-        r"^'0/row' asks for units by 'row', but its axes are channel \(activation \[2, 3\]\)\. Type one of",
+        r"^'0/row' asks for units by 'row', but its axes are channel \(activation \[2, 4\]\)\. Type one of",
     ),
     "axes not known": (
         lambda: ask(calls(lambda x: x), at="body/row", of=lambda y: y.sum((1, 2)), over=Point(torch.ones(1, 2, 3))),

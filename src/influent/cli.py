@@ -119,9 +119,13 @@ class _Version(argparse.Action):
     """Print the version, read only when asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        parser.exit(message=f"influent {version('influent')}\n")
+        try:
+            print(f"influent {version('influent')}")
+        except PackageNotFoundError:
+            print("influent, from source: not installed")
+        parser.exit()
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:

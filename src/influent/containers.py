@@ -23,15 +23,18 @@ def pick(value: Any, way: Way, cut: Cut) -> tuple[Way, Tensor]:
     container with one tensor is that tensor.
     Errors: `CutError` that lists the elements.
     """
-    for done, key in enumerate(way):
+    verb = "takes" if cut.is_input_side else "gives"
+    # INPUT alone means its first tensor, INPUT[0].
+    gone = cut.element[: len(cut.element) - len(way)] or ((0,) if cut.name == "INPUT" else ())
+    at = cut.place.text.partition("[")[0] + "".join(f"[{key}]" for key in gone)
+    for key in way:
         try:
             value = _step(value, key)
         except (KeyError, IndexError, TypeError, AttributeError):
-            so_far = "".join(f"[{k}]" for k in way[:done])
             if isinstance(value, Tensor):
-                raise CutError(f"{cut.text!r}: {cut.name}{so_far} gives a tensor, no tuple. Drop [{key}].") from None
-            at = f"{cut.name}{so_far}"
+                raise CutError(f"{cut.text!r}: {at} {verb} a tensor, no tuple. Drop [{key}].") from None
             raise CutError(f"{cut.text!r}: {at} has no element {key!r}. {_listing(value, at)}") from None
+        at += f"[{key}]"
     while not isinstance(value, Tensor):
         inside = {k: v for k, v in _elements(value).items() if isinstance(v, Tensor) and v.is_floating_point()}
         if "logits" in inside:
@@ -39,9 +42,7 @@ def pick(value: Any, way: Way, cut: Cut) -> tuple[Way, Tensor]:
         elif len(inside) == 1:
             key = next(iter(inside))
         else:
-            raise CutError(
-                f"{cut.text!r} gives a {type(value).__name__}, not one tensor. {_listing(value, cut.place.text)}"
-            )
+            raise CutError(f"{cut.text!r} {verb} a {type(value).__name__}, not one tensor. {_listing(value, at)}")
         way, value = (*way, key), inside[key]
     return way, value
 
@@ -52,8 +53,10 @@ def put(value: Any, way: Way, new: Tensor) -> Any:
         return new
     key, inner = way[0], put(_step(value, way[0]), way[1:], new)
     if isinstance(value, tuple):
-        old, make = _step(value, key), getattr(type(value), "_make", type(value))
-        return make(inner if item is old else item for item in value)
+        # By place, not by identity: a net may give the same tensor twice. Names are those of named tuples.
+        place = _place(value, key)
+        make = getattr(type(value), "_make", type(value))
+        return make(inner if k == place else item for k, item in enumerate(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, Mapping):
         changed = copy.copy(value)
         object.__setattr__(changed, str(key), inner)
@@ -97,6 +100,14 @@ def _step(value: Any, key: int | str) -> Any:
     if isinstance(key, str) and not isinstance(value, Mapping):
         return getattr(value, key)
     return value[key]
+
+
+def _place(value: tuple[Any, ...], key: int | str) -> int:
+    """The position of an element in a tuple: `key` itself, from the end where negative, or that of a field's name."""
+    if isinstance(key, int):
+        return range(len(value))[key]
+    names: tuple[str, ...] = getattr(value, "_fields", ()) or getattr(type(value), "__match_args__", ())
+    return names.index(key) if key in names else [item is getattr(value, key) for item in value].index(True)
 
 
 def _elements(value: Any) -> dict[int | str, Any]:

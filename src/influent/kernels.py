@@ -93,8 +93,13 @@ def plain_kernels(module: nn.Module) -> Iterator[None]:
         yield
 
 
+def hookless(module: nn.Module) -> bool:
+    """Whether a module runs no hooks: scripted ones, which torch lets nobody look into."""
+    return isinstance(module, torch.jit._script.RecursiveScriptModule)
+
+
 def check_state(module: nn.Module) -> None:
-    """Refuse nets in training mode, quantised ones, whose layers have no backward, and weights that are none."""
+    """Refuse nets in training mode, quantised ones, those that mix their points, and weights that are none."""
     for name, weight in module.named_parameters():
         if isinstance(weight, nn.UninitializedParameter) or weight.is_meta:
             raise NetError(
@@ -106,6 +111,10 @@ def check_state(module: nn.Module) -> None:
                 f"The weight {name!r} was made under torch.inference_mode(), and has no gradient for ever. Make or "
                 "load the net outside of it."
             )
+    if isinstance(module, torch.fx.GraphModule) and "eval" in vars(module):
+        raise NetError(
+            "This net is exported (torch.export): its modules are gone, and it has no eval(). Pass the original module."
+        )
     training = next((name for name, m in module.named_modules() if m.training), None)
     if training is not None:
         where = f"module {training!r} of the net" if training else "the net"
@@ -114,6 +123,11 @@ def check_state(module: nn.Module) -> None:
             "run to run. Type net.eval() first."
         )
     for name, inner in module.named_modules():
+        if isinstance(inner, nn.modules.batchnorm._BatchNorm) and inner.running_mean is None:
+            raise NetError(
+                f"Module {name!r} keeps no running statistics: in evaluation mode, too, it takes those of the batch, "
+                "and each point would change with the points beside it. Make it with track_running_stats=True."
+            )
         if ".quantized" in type(inner).__module__:
             raise NetError(
                 f"Module {name!r} is quantised ({type(inner).__name__}): it has no gradient. Explain the net as it was "

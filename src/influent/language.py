@@ -56,7 +56,7 @@ def parse(text: str, names: Mapping[str, Any] | None = None, imports: bool = Tru
     def take(match: re.Match[str]) -> str:
         if match[1]:
             return match[1]
-        foreign.append(own(match[2], match[3], imports))
+        foreign.append(find_own(match[2], match[3], imports))
         return f"__user_{len(foreign) - 1}"
 
     plain_text = _USERS.sub(take, text).strip()
@@ -156,7 +156,7 @@ def _complete(value: Any, words: Mapping[str, Any]) -> Any:
     return value
 
 
-def own(module: str, name: str, imports: bool = True) -> Any:
+def find_own(module: str, name: str, imports: bool = True) -> Any:
     """A user's own noun or function, `package.module:Name`; with `imports=False` only from a module that is loaded.
 
     Errors: `QuestionError` where it cannot be found.

@@ -101,7 +101,7 @@ def example(name: str) -> Path:
     if not file.is_file():
         raise InputError(
             f"The installed scikit-image has no file {file.name}: other versions bring fewer photos. "
-            'Type `pip install --upgrade "influent[zoo]"`, or name a photo file of your own.'
+            "Type `pip install --upgrade scikit-image`, or name a photo file of your own."
         )
     return file
 

@@ -25,7 +25,7 @@ from .axes import axis_names
 from .containers import Way, all_tensors, first_tensor, pick, put, rows_of
 from .cut import Cut, as_cut, find_module
 from .errors import CutError, InfluentError, InfluentWarning, InputError, NetError
-from .kernels import check_state, frozen, plain_kernels
+from .kernels import check_state, frozen, hookless, plain_kernels
 from .nets import Net, as_net
 from .shapes import spell_shape
 
@@ -78,13 +78,19 @@ class Probe:
         self.watch, self.read = tuple(dict.fromkeys(c.place for c in watch)), tuple(dict.fromkeys(read))
         self.cost = Cost()
         self._stack = ExitStack()
-        self._pass, self._points, self._mode = Pass(), torch.empty(0), "graph"
+        self._pass, self._points, self._mode, self._running = Pass(), torch.empty(0), "graph", False
         self._source = self._points
         self._calls: dict[tuple[str, bool], int] = {}
         # The feed comes first: whatever else looks at its place, sees the points.
         self._places = tuple(dict.fromkeys((*((feed,) if feed else ()), *self.watch, *self.read)))
         self._modules = {cut: find_module(net.module, cut) for cut in self._places}
         check_state(net.module)
+        for cut, module in self._modules.items():
+            if hookless(module):
+                raise CutError(
+                    f"{cut.text!r} is scripted (torch.jit.script): no hook runs there. Cut around it, or put the "
+                    "original module in its place."
+                )
 
     def __enter__(self) -> Probe:
         with ExitStack() as stack:
@@ -117,6 +123,7 @@ class Probe:
         # Nets that overwrite their input get a copy of their own.
         self._points = points.clone()
         args, kwargs = self._arguments(self._points, rows)
+        self._running = True
         try:
             with torch.set_grad_enabled(mode != "value"):
                 self.net.module(*args, **kwargs)
@@ -124,6 +131,8 @@ class Probe:
             raise
         except Exception as error:
             raise self._failed(points, error) from error
+        finally:
+            self._running = False
         self.cost.forward += len(points)
         for cut in self._places:
             self._check_ran(cut)
@@ -171,6 +180,12 @@ class Probe:
 
     def _visitor(self, name: str, is_input: bool, cuts: list[Cut]) -> Callable[[Any], Any]:
         def visit(value: Any) -> Any:
+            if not self._running:
+                raise CutError(
+                    f"{cuts[0].text!r} runs again when the pass is over: the net drops what it computes there, and "
+                    "computes it again for the gradient (checkpointing). Switch that off, "
+                    "net.set_grad_checkpointing(False) or memory_efficient=False, or cut outside of that part."
+                )
             call = self._calls[name, is_input] = self._calls.get((name, is_input), 0) + 1
             for cut in cuts:
                 if cut.call is None and call > 1:
@@ -229,7 +244,9 @@ class Probe:
         args = list(given) if isinstance(given, tuple | list) else args
         if self.feed is not None and self.feed.name == "INPUT":
             key = _input_key(self.feed)
-            if isinstance(key, int):
+            if len(self.feed.element) > 1:
+                pass  # an element of an input that is given: put there below, as at any place
+            elif isinstance(key, int):
                 args.insert(key, points)
             else:
                 kwargs[key] = points
@@ -328,7 +345,7 @@ def cuts(net: Net | nn.Module, x: Any) -> list[CutInfo]:
 
     with Probe(net, [], [], None, x, -1) as probe, ExitStack() as stack:
         for name, module in net.module.named_modules():
-            if name:
+            if name and not hookless(module):
                 stack.callback(module.register_forward_hook(listen(name)).remove)
         probe.run(torch.empty(0), torch.empty(0), mode="value")
     return [_info(net, name, *found) for name, found in ran.items()]

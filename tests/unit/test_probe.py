@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import threading
 import warnings
 from collections import namedtuple
@@ -15,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from influent import (
     INPUT,
@@ -287,6 +289,17 @@ def test_an_element_of_a_container_is_watched_and_the_container_passed_on(name: 
     close(found[f"pack{right}"][activation].values, 3 * x)
 
 
+@pytest.mark.parametrize(("make", "keys"), [(lambda a: (a, a), (0, 1)), (lambda a: Pair(a, a), ("left", "right"))])
+def test_of_one_tensor_given_twice_each_is_an_element_of_its_own(
+    make: Callable[..., Any], keys: tuple[Any, Any]
+) -> None:
+    net, x = Unpacks(lambda a, b: make(a), tuple).eval(), draw(1, 3)
+    found = influence(net, [f"pack[{key}]" for key in keys], lambda y: y[:, 0], Point(x))
+    one = torch.tensor([[1.0, 0.0, 0.0]]).double()
+    close(found[f"pack[{keys[0]}]"].values, 2 * one)
+    close(found[f"pack[{keys[1]}]"].values, 5 * one)
+
+
 @pytest.mark.parametrize("name", [n for n in CONTAINERS if n not in ("named tuple by place", "negative index")])
 def test_a_path_is_fed_into_an_element_of_a_container(name: str) -> None:
     make, take, left, right = CONTAINERS[name]
@@ -366,6 +379,41 @@ def test_another_element_of_the_output_is_read_by_name() -> None:
         close(found["INPUT[pixels]"][of].values, w)
     with pytest.raises(QuestionError, match=r"does not depend on 'INPUT\[extra\]'"):
         influence(net, "INPUT[extra]", Class(1, cut="OUTPUT[hidden]"), over)
+
+
+class TakesABatch(nn.Module):
+    """W image + bias, called with one dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Linear(3, 4, bias=False)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.w(batch["image"]) + batch["bias"][:, None]
+
+
+@pytest.mark.parametrize("way", ["INPUT[0]", "INPUT[batch]"])
+def test_a_net_that_takes_one_dictionary_is_fed_at_an_element_of_it(way: str) -> None:
+    net, x = filled(TakesABatch()), draw(2, 3)
+    batch = {"image": draw(2, 3, seed=1), "bias": draw(2, seed=2)}
+    given = (batch,) if way == "INPUT[0]" else {"batch": batch}
+    found = influence(net, [f"{way}[image]", OUTPUT], Class(1), Point(x, cut=f"{way}[image]", given=given), activation)
+    close(found[f"{way}[image]"].values, x)
+    close(found[OUTPUT].values, (x @ net.w.weight.T + batch["bias"][:, None]).detach())
+    a = influence(net, f"{way}[bias]", Class(1), Line(0 * x, x, n=3, cut=f"{way}[image]", given=given), contribution)
+    assert a.note == "not a full cut"
+    with pytest.raises(
+        CutError, match=re.escape(f"{way} has no element 'photo'. Name an element: {way}[image], {way}[bias].")
+    ):
+        influence(net, f"{way}[photo]", Class(1), Point(x, cut=f"{way}[image]", given=given))
+
+
+def test_the_elements_of_the_first_input_are_listed_by_their_whole_names() -> None:
+    batch = {"image": draw(2, 3), "bias": draw(2)}
+    with pytest.raises(
+        CutError, match=r"'INPUT' gives a dict, not one tensor\. Name an element: INPUT\[0\]\[image\], "
+    ):
+        activations(filled(TakesABatch()), INPUT, (batch,))
 
 
 def test_positional_inputs_beside_the_explained_one_keep_their_places() -> None:
@@ -468,6 +516,62 @@ def test_a_traced_net_is_refused() -> None:
         NetError, match=r"traced or scripted \(torch\.jit\): no hook runs inside it\. Pass the original"
     ):
         influence(traced, "0", Class(0), Point(draw(1, 3)))
+
+
+def test_a_scripted_part_is_walked_around() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its own compiler deprecated
+        net, plain, x = mlp(), mlp(), draw(2, 3)
+        net[1] = torch.jit.script(net[1])
+    close(influence(net, "0", Class(0), Point(x)).values, influence(plain, "0", Class(0), Point(x)).values)
+    assert [c.name for c in cuts(net, x)] == ["0", "2"]
+    for cut in ("1", "1:in"):
+        with pytest.raises(
+            CutError, match=rf"'{cut}' is scripted \(torch\.jit\.script\): no hook runs there\. Cut around it"
+        ):
+            influence(net, cut, Class(0), Point(x))
+
+
+@pytest.mark.usefixtures("compiling")
+def test_an_exported_net_is_refused_by_name() -> None:
+    x = draw(1, 3)
+    with pytest.raises(
+        NetError, match=r"exported \(torch\.export\): .*it has no eval\(\)\. Pass the original module\."
+    ):
+        influence(torch.export.export(mlp(), (x,)).module(), INPUT, Class(0), Point(x))
+
+
+def test_a_norm_of_the_batch_itself_is_refused() -> None:
+    norm = nn.BatchNorm1d(6, track_running_stats=False)
+    net = filled(nn.Sequential(nn.Linear(3, 6), norm, nn.Linear(6, 2)))
+    with pytest.raises(NetError, match=r"Module '1' keeps no running statistics: .*track_running_stats=True\."):
+        influence(net, "0", Class(0), Point(draw(2, 3)))
+
+
+class Checkpointed(nn.Module):
+    """last(middle(first(x))), the middle computed again for the gradient, if `again`."""
+
+    def __init__(self, again: bool) -> None:
+        super().__init__()
+        self.first, self.last, self.again = nn.Linear(3, 4), nn.Linear(4, 2), again
+        self.middle = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        return self.last(checkpoint(self.middle, y, use_reentrant=False) if self.again else self.middle(y))
+
+
+def test_around_a_checkpointed_part_the_answers_are_the_plain_ones_and_inside_it_is_refused() -> None:
+    x = draw(2, 3)
+    places = ["INPUT", "first", "middle"]
+    found, plain = (influence(filled(Checkpointed(again)), places, Class(1), Point(x)) for again in (True, False))
+    for cut in places:
+        close(found[cut].values, plain[cut].values)
+    for cut in ("middle.0", "middle.1:in", "middle.0#1"):
+        with pytest.raises(
+            CutError, match=rf"'{cut}' runs again when the pass is over: .*set_grad_checkpointing\(False\)"
+        ):
+            influence(filled(Checkpointed(True)), cut, Class(1), Point(x))
 
 
 def test_a_dynamically_quantised_net_is_refused() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from influent.errors import InputError, nearest
-from influent.language import own
+from influent.language import find_own
 from influent.nets import Net
 
 from .efficientnet import efficientnet_lite0
@@ -68,7 +68,7 @@ def load(
 
 def _function(text: str) -> Callable[..., Any]:
     module, colon, name = text.partition(":")
-    found = own(module, name) if colon else None
+    found = find_own(module, name) if colon else None
     if not callable(found):
         raise InputError(
             f"--transform {text}: write package.module:function, a function of a photo that gives a tensor."

@@ -105,29 +105,31 @@ def _tensors(path: Path, advice: str) -> Any:
     try:
         if path.suffix == ".safetensors" or start[8:9] == b"{":
             return load_file(path)
+        if not start.startswith((b"PK", b"\x80")):  # torch writes zip archives, and wrote pickles
+            raise pickle.UnpicklingError
         return torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise InputError(
-            f"{path} is no readable safetensors file ({error}). A download or copy that stopped half way looks like "
-            f"this. {advice}".rstrip()
-        ) from None
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if code is None:
-            raise InputError(
-                f"{path} is no file of weights that torch or safetensors wrote. Name a .safetensors or .pth file."
-            ) from None
-        raise InputError(
-            f"{path} holds code ({code[1]}), not only tensors: it was refused, and nothing in it was run. Where it "
-            "comes from, type torch.save(net.state_dict(), FILE), or safetensors.torch.save_model(net, FILE)."
-        ) from None
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        if "TorchScript" in str(error):
-            raise InputError(
-                f"{path} is a traced or scripted net (torch.jit), not a file of weights: no hook runs inside it. Save "
-                "the original net's state_dict()."
-            ) from None
-        raise InputError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}. Copy it again.") from None
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} {_refusal(error)} {advice}".rstrip()) from None
+
+
+def _refusal(error: Exception) -> str:
+    """Why a file was not read, and what to do instead."""
+    text = str(error)
+    if isinstance(error, SafetensorError):
+        return f"is no readable safetensors file ({text}). A download or copy that stopped half way looks like this."
+    if "TorchScript" in text:
+        return (
+            "is a traced or scripted net (torch.jit), not a file of weights: no hook runs inside it. Save the original "
+            "net's state_dict()."
+        )
+    if code := re.search(r"GLOBAL ([\w.]+)", text):
+        return (
+            f"holds code ({code[1]}), not only tensors: it was refused, and nothing in it was run. Where it comes "
+            "from, type torch.save(net.state_dict(), FILE), or safetensors.torch.save_model(net, FILE)."
+        )
+    if isinstance(error, pickle.UnpicklingError):
+        return "is no file of weights that torch or safetensors wrote. Name a .safetensors or .pth file."
+    return f"cannot be read as weights: {text.splitlines()[0] if text else type(error).__name__}. Copy it again."
 
 
 def _check_there(path: Path, what: str, advice: str = "") -> None:

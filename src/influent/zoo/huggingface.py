@@ -15,7 +15,7 @@ from influent.errors import InputError
 from influent.nets import Net
 
 from .files import weights_for
-from .library import RANDOM, built, imported
+from .library import RANDOM, imported, ready, seeded
 from .transforms import as_pixels
 
 
@@ -29,7 +29,7 @@ def huggingface_net(name: str, weights: str | None = None, classes: int | None =
     Errors: `InputError` where transformers, the folder or a file in it is missing.
     """
     transformers = imported("transformers")
-    with _quiet(transformers):
+    with _quiet(transformers), seeded():
         config = _read(transformers.AutoConfig, name, "config.json")
         if classes is not None:
             config.num_labels = classes
@@ -37,13 +37,13 @@ def huggingface_net(name: str, weights: str | None = None, classes: int | None =
         kind = getattr(transformers, kinds[0]) if kinds else transformers.AutoModel
         if weights is None:
             given: dict[str, Any] = {"config": config, "dtype": torch.float32, "output_loading_info": True}
-            module = built(lambda: _whole(name, *_read(kind, name, "model.safetensors", **given)))
+            module = _whole(name, *_read(kind, name, "model.safetensors", **given))
         else:
-            module = built(lambda: kind(config) if kinds else kind.from_config(config))
+            module = kind(config) if kinds else kind.from_config(config)
         if weights not in (None, RANDOM):
             module.load_state_dict(weights_for(module, weights), strict=False)
         labels = config.id2label if "ForImageClassification" in str(kinds) or "ForSequence" in str(kinds) else {}
-        return Net(module, tuple(labels[k] for k in sorted(labels)) or None, _transform(transformers, name))
+        return Net(ready(module), tuple(labels[k] for k in sorted(labels)) or None, _transform(transformers, name))
 
 
 def _read(kind: Any, name: str, file: str, **more: Any) -> Any:

@@ -12,7 +12,7 @@ from influent.nets import Net
 
 from .files import weights_for
 from .imagenet import imagenet_labels
-from .library import RANDOM, built, imported
+from .library import RANDOM, imported, ready, seeded
 from .transforms import taken_apart
 
 
@@ -31,13 +31,14 @@ def timm_net(name: str, weights: str | None = None, classes: int | None = None) 
     known = timm.list_pretrained(f"{plain}.*")
     if training and name not in known:
         raise InputError(f"timm has no {plain} trained as {training!r}; it has {', '.join(known) or 'none'}.")
-    module = built(lambda: timm.create_model(name, **({} if classes is None else {"num_classes": classes})))
-    config: dict[str, Any] = vars(module)["pretrained_cfg"]
+    with seeded():
+        module = timm.create_model(name, **({} if classes is None else {"num_classes": classes}))
+    config = dict(module.pretrained_cfg)
     file = None if weights == RANDOM else Path(weights).expanduser() if weights else _at_hand(name, config)
     if file is not None:
         module.load_state_dict(weights_for(module, file), strict=False)
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(module), is_training=False)
-    return Net(module, _labels(timm, config) if classes is None else None, taken_apart(transform))
+    return Net(ready(module), _labels(timm, config) if classes is None else None, taken_apart(transform))
 
 
 def _at_hand(name: str, config: dict[str, Any]) -> Path:

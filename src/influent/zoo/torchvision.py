@@ -12,7 +12,7 @@ from influent.errors import InputError, nearest
 from influent.nets import Net
 
 from .files import weights_for
-from .library import RANDOM, built, imported
+from .library import RANDOM, imported, ready, seeded
 from .transforms import taken_apart
 
 
@@ -34,11 +34,12 @@ def torchvision_net(name: str, weights: str | None = None, classes: int | None =
     entry, file = _chosen(name, entries, weights)
     meta = entry.meta if entry else {}
     labels = tuple(meta.get("categories") or ()) or None
-    module = built(lambda: models.get_model_builder(name)(**_arguments(models, name, meta, classes, file is not None)))
+    with seeded():
+        module = models.get_model_builder(name)(**_arguments(models, name, meta, classes, file is not None))
     if file is not None:
         module.load_state_dict(weights_for(module, file), strict=False)
     transform = taken_apart(entry.transforms()) if entry else None
-    return Net(module, labels if classes in (None, len(labels or ())) else None, transform)
+    return Net(ready(module), labels if classes in (None, len(labels or ())) else None, transform)
 
 
 def _arguments(models: Any, name: str, meta: dict[str, Any], classes: int | None, trained: bool) -> dict[str, Any]:
