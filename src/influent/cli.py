@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import InfluentError, InputError, nearest
+from .errors import InfluentError, InfluentWarning, InputError, nearest
 
 EXPLAIN: dict[str, Any] = {
     "net": "efficientnet-lite0", "weights": None, "labels": None, "transform": None, "at": None, "of": None,
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("default", InfluentWarning)
             warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
             return options.run(options) or 0
     except InfluentError as error:

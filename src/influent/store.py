@@ -148,6 +148,7 @@ def write(attribution: Attribution, folder: Path, **more: Any) -> None:
     if attribution.gap is not None:
         tensors |= {"gap": attribution.gap.signed, "change": attribution.gap.change}
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, folder / VALUES)
+    os.chmod(folder / VALUES, 0o644)  # safetensors leaves a file that only its owner reads
     meta = {
         "schema": SCHEMA,
         "question": words,
