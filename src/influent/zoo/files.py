@@ -37,7 +37,7 @@ def weights_for(module: nn.Module, file: str | os.PathLike[str], advice: str = "
     {'weight': tensor([[1., 1.]])}
     """
     path = Path(file).expanduser()
-    found = _unwrapped(_tensors(path, advice), path, advice)
+    found = tensors_in(path, advice)
     wanted = {name: weight for name, weight in module.state_dict(keep_vars=True).items() if isinstance(weight, Tensor)}
     found = _without_prefix(found, wanted)
     # Tied weights may stand in a file once; counters of batches came late to batch norm, and decide nothing.
@@ -95,8 +95,13 @@ def _advice(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     return "Name the net that it was trained as."
 
 
-def _tensors(path: Path, advice: str) -> Any:
-    """What a weights file holds, code refused."""
+def tensors_in(file: str | os.PathLike[str], advice: str = "") -> dict[str, Tensor]:
+    """The tensors of a weights file by their names there; code is refused. Errors as `weights_for`."""
+    path = Path(file).expanduser()
+    return _unwrapped(_content(path, advice), path, advice)
+
+
+def _content(path: Path, advice: str) -> Any:
     _check_there(path, "weights", advice)
     with path.open("rb") as stream:
         start = stream.read(64)

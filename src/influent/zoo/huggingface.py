@@ -14,7 +14,7 @@ from PIL import Image
 from influent.errors import InputError
 from influent.nets import Net
 
-from .files import weights_for
+from .files import tensors_in
 from .library import RANDOM, imported, ready, seeded
 from .transforms import as_pixels
 
@@ -35,13 +35,15 @@ def huggingface_net(name: str, weights: str | None = None, classes: int | None =
             config.num_labels = classes
         kinds = [kind for kind in (config.architectures or []) if hasattr(transformers, kind)]
         kind = getattr(transformers, kinds[0]) if kinds else transformers.AutoModel
-        if weights is None:
-            given: dict[str, Any] = {"config": config, "dtype": torch.float32, "output_loading_info": True}
-            module = _whole(name, *_read(kind, name, "model.safetensors", **given))
-        else:
+        if weights == RANDOM:
             module = kind(config) if kinds else kind.from_config(config)
-        if weights not in (None, RANDOM):
-            module.load_state_dict(weights_for(module, weights), strict=False)
+        else:
+            given: dict[str, Any] = {"config": config, "dtype": torch.float32, "output_loading_info": True}
+            if weights is None:
+                module, info = _read(kind, name, "model.safetensors", **given)
+            else:
+                module, info = _filled(kind, weights, **given)
+            _check_whole(weights or f"hf:{name}", module, info)
         labels = config.id2label if "ForImageClassification" in str(kinds) or "ForSequence" in str(kinds) else {}
         return Net(ready(module), tuple(labels[k] for k in sorted(labels)) or None, _transform(transformers, name))
 
@@ -65,14 +67,23 @@ def _read(kind: Any, name: str, file: str, **more: Any) -> Any:
         ) from error
 
 
-def _whole(name: str, module: Any, info: dict[str, Any]) -> Any:
-    """The net, if every weight of it was in the files: transformers makes up the others."""
+def _filled(kind: Any, weights: str, **given: Any) -> Any:
+    """A net with the weights of a file, under the names that transformers stores: not always the module's."""
+    tensors = tensors_in(weights)
+    try:
+        return kind.from_pretrained(None, state_dict=tensors, **given)
+    except Exception as error:  # transformers raises what its many parts raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"{weights} does not fit {kind.__name__}: {reason[0]}") from error
+
+
+def _check_whole(name: str, module: Any, info: dict[str, Any]) -> None:
+    """Refuse a net with weights that were in no file: transformers makes them up."""
     if absent := sorted(info["missing_keys"]):
         raise InputError(
-            f"hf:{name}: {len(absent)} weights of {type(module).__name__} are not in its files, first {absent[0]!r}. "
-            "Name a folder of a trained net, the file of weights with --weights FILE, or --weights random."
+            f"{name}: {len(absent)} weights of {type(module).__name__} are not there, first {absent[0]!r}. Name the "
+            "folder of a trained net, a whole file of weights with --weights FILE, or --weights random."
         )
-    return module
 
 
 def _transform(transformers: Any, name: str) -> Any:
