@@ -25,11 +25,15 @@ from tqdm import tqdm
 
 from influent.errors import InfluentError, InputError
 from influent.nets import Net
-from influent.zoo import efficientnet_lite0, googlenet
+from influent.zoo import efficientnet_lite0, googlenet, squeezenet
 
 DATA_SET = "imagenet-1000-samples"
 RESULT = Path(__file__).parent / "results" / "accuracy.json"
-NETS: dict[str, Callable[[], Net]] = {"efficientnet-lite0": efficientnet_lite0, "googlenet": googlenet}
+NETS: dict[str, Callable[[], Net]] = {
+    "efficientnet-lite0": efficientnet_lite0,
+    "googlenet": googlenet,
+    "squeezenet": squeezenet,
+}
 PUBLISHED: dict[str, dict[str, dict[str, float]]] = {
     "efficientnet-lite0": {
         "ILSVRC-2012 validation (tensorflow/tpu, efficientnet/lite)": {"top1": 75.1},
@@ -37,6 +41,10 @@ PUBLISHED: dict[str, dict[str, dict[str, float]]] = {
     "googlenet": {
         "the same resized photos (README of googlenet-bvlc)": {"top1": 74.0, "top5": 92.8},
         "ILSVRC-2012 validation (Caffe model zoo)": {"top1": 68.7, "top5": 88.9},
+    },
+    "squeezenet": {
+        "the original photos (README of squeezenet-1.1)": {"top1": 62.2, "top5": 83.7},
+        "ILSVRC-2012 validation (Iandola et al. 2016, v1.0)": {"top1": 57.5, "top5": 80.3},
     },
 }
 

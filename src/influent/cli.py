@@ -22,8 +22,8 @@ from typing import Any
 from .errors import InfluentError, InfluentWarning, InputError, nearest
 
 EXPLAIN: dict[str, Any] = {
-    "net": "efficientnet-lite0", "weights": None, "labels": None, "transform": None, "at": None, "of": None,
-    "over": None, "baseline": None, "measure": None, "top": 3, "chunk": 16, "out": None,
+    "net": "efficientnet-lite0", "weights": None, "labels": None, "transform": None, "device": "cpu", "at": None,
+    "of": None, "over": None, "baseline": None, "measure": None, "top": 3, "chunk": 16, "out": None,
 }  # fmt: skip
 
 
@@ -114,6 +114,7 @@ def _add_net(command: argparse.ArgumentParser) -> None:
     command.add_argument("--weights", metavar="FILE", help="safetensors or .pth, instead of the net's own; or: random")
     command.add_argument("--labels", metavar="FILE", help="class names, one a line, or JSON")
     command.add_argument("--transform", metavar="NAME", help="package.module:function, photo -> tensor")
+    command.add_argument("--device", metavar="NAME", help="where the net runs: cpu (default), cuda, cuda:1, mps")
 
 
 class _Version(argparse.Action):
@@ -161,7 +162,12 @@ def _net(chosen: dict[str, Any]) -> Any:
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    return zoo.load(chosen["net"], chosen["weights"], chosen["labels"], chosen["transform"])
+    net = zoo.load(chosen["net"], chosen["weights"], chosen["labels"], chosen["transform"])
+    try:
+        net.module.to(chosen["device"])
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise InputError(f"--device {chosen['device']} cannot be used: {str(error).splitlines()[0]}") from None
+    return net
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -271,6 +271,14 @@ def test_the_middle_layer_is_chosen_where_the_net_names_none(here, capsys):
     assert "at 3/channel, of Class(" in capsys.readouterr().out  # of six places the fifth is flat; the fourth is next
 
 
+def test_a_device_that_is_not_there_is_a_lesson(here, capsys):
+    picture().save(here / "a.png")
+    for name in ("toaster", "xpu:7"):
+        assert run("a.png", "--device", name) == 1
+        assert f"--device {name} cannot be used: " in capsys.readouterr().err
+    assert run("a.png", "--device", "cpu") == 0
+
+
 # Baselines
 
 

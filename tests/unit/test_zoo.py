@@ -17,7 +17,7 @@ from influent.cut import Cut
 from influent.errors import InputError
 from influent.nets import Net
 from influent.photos import example
-from influent.zoo import efficientnet_lite0, googlenet, load
+from influent.zoo import efficientnet_lite0, googlenet, load, squeezenet
 from influent.zoo.googlenet import GoogLeNet
 from influent.zoo.imagenet import imagenet_labels
 
@@ -194,12 +194,69 @@ def test_google_agrees_with_a_forward_pass_by_hand(google: Net) -> None:
     assert seen["inception_4c.3x3"].min() < 0  # untouched by the ReLU behind it
 
 
+# SqueezeNet, block for block
+
+SQUEEZENET = WEIGHTS.parents[1] / "squeezenet-1.1" / "squeezenet_v1.1.safetensors"
+needs_squeezenet = pytest.mark.skipif(
+    "INFLUENT_DATA" not in os.environ or not SQUEEZENET.is_file(),
+    reason="INFLUENT_DATA names no folder with squeezenet-1.1/squeezenet_v1.1.safetensors",
+)
+
+
+def squeezenet_by_hand(weights: dict[str, Tensor], x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Class scores and block outputs from the README's topology, without a module."""
+
+    def conv(name: str, x: Tensor, **settings: int) -> Tensor:
+        return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], **settings).relu()
+
+    x, blocks = conv("conv1", x, stride=2), {}
+    for k in range(2, 10):
+        if k in (2, 4, 6):
+            x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+        small = conv(f"fire{k}.squeeze1x1", x)
+        x = torch.cat([conv(f"fire{k}.expand1x1", small), conv(f"fire{k}.expand3x3", small, padding=1)], dim=1)
+        blocks[f"fire{k}"] = x
+    return conv("conv10", x).mean(dim=(2, 3)), blocks
+
+
+@needs_squeezenet
+def test_squeezenet_manners() -> None:
+    net = squeezenet()
+    check_manners(net)
+    check_memory_layout_changes_nothing(net)
+    assert first_choice(net, "chelsea") == "Egyptian cat"
+
+
+@needs_squeezenet
+def test_squeezenet_agrees_with_a_forward_pass_by_hand() -> None:
+    net, weights = squeezenet(), {k: v.double() for k, v in load_file(SQUEEZENET).items()}
+    assert weights.keys() == net.module.state_dict().keys()
+    x = net.read(example("chelsea")).double()
+    x = torch.cat([x, x.flip(3)])
+    module, seen = copy.deepcopy(net.module).double(), {}
+    for name, child in module.named_children():
+        child.register_forward_hook(lambda _m, _i, out, name=name: seen.__setitem__(name, out))
+    with torch.no_grad():
+        scores, (expected, blocks) = module(x), squeezenet_by_hand(weights, x)
+    assert x.shape[2:] == (227, 227) and scores.shape == (2, 1000)
+    assert (scores - expected).abs().max() < 1e-10 and scores.max() > 1
+    assert all((seen[name] - value).abs().max() < 1e-10 for name, value in blocks.items())
+
+
+def test_squeezenet_without_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("INFLUENT_DATA", raising=False)
+    with pytest.raises(InputError, match=r"INFLUENT_DATA is not set.*forresti/SqueezeNet.*sha256 10c86e6a6ef8.*export"):
+        squeezenet()
+
+
 # Lessons
 
 
 def test_load_by_name(lite: Net) -> None:
     assert load("efficientnet-lite0").layer == lite.layer
-    with pytest.raises(InputError, match=r"no net 'googlnet'; it has efficientnet-lite0, googlenet, squeezenet\. Did you mean"):
+    with pytest.raises(
+        InputError, match=r"no net 'googlnet'; it has efficientnet-lite0, googlenet, squeezenet\. Did you mean"
+    ):
         load("googlnet")
 
 
