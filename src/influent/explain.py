@@ -98,7 +98,7 @@ def _store(made: Explanation, about: dict[str, Any], folder: Path) -> None:
         seal(place)
 
 
-def explain_folder(request: Request, folder: Path, out: Path, progress: Progress | None = None) -> Iterator[Entry]:
+def explain_folder(request: Request, folder: Path, out: Path) -> Iterator[Entry]:
     """Every photo of a folder, one after another, each in a folder of its name below `out`; failures do not stop it.
 
     At the end, also after an interruption, `out/index.html` lists what was done. Folders inside are not entered.
@@ -111,7 +111,7 @@ def explain_folder(request: Request, folder: Path, out: Path, progress: Progress
     try:
         for photo in photos:
             try:
-                entry = _entry(photo.name, explain_photo(request, photo, out / photo.name, progress))
+                entry = _entry(photo.name, explain_photo(request, photo, out / photo.name))
             except InputError as error:
                 entry = Entry(photo.name, failure=str(error))
             entries.append(entry)
