@@ -3,35 +3,19 @@
 Both sides add the same products in another order. Captum forms its points as x′ + α(x − x′) and we by lerp: they differ
 by an eps or two of x, which a net with slopes of order 1 passes on unless a kink lies in between, so 1e-10 is wide by
 a factor of 10⁵, and a wrong rule or node (differences of 1e-3 and more) is far outside.
-
-Captum rounds its quadrature weights to single precision, whatever the net's. So its sums are compared twice: to 1e-10
-with ours at the same nodes and the same rounded weights, as a mixture of points; and with our `rule="gauss"` to what
-the rounding can do, 2^{−24} · Σ_k w_k |G_k|, which `magnitude` over the same path gives.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import warnings
-
 import pytest
-import torch
 from torch import nn
 
 import influent as inf
-from tests import oracles, worlds
+from tests import worlds
+from tests.captums import AGREE, WARNS, N, attr, close, close_over_a_path, gauss
 from tests.worlds import noise
 
-if importlib.util.find_spec("captum") is None:
-    pytest.skip("captum is not installed: pip install --no-deps captum", allow_module_level=True)
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what a peer's import warns of is not ours to mend
-    from captum import attr
-
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:captum", "ignore::UserWarning:torch.nn.modules.module")
-
-AGREE = 1e-10
-N = 10
+pytestmark = WARNS
 
 
 class Encoder(nn.Module):
@@ -59,35 +43,6 @@ NETS = {
 def world(request):
     make, x, cuts = NETS[request.param]
     return make(), x(), cuts
-
-
-def close(ours, theirs):
-    theirs = theirs[0] if isinstance(theirs, tuple) else theirs
-    assert ours.shape == theirs.shape
-    assert theirs.abs().max() > 1e-4  # nothing agrees with everything
-    assert (ours - theirs.detach()).abs().max() < AGREE
-
-
-def gauss(x, start, **more):
-    return inf.Line(start, x, N, "gauss", **more)
-
-
-def close_over_a_path(net, at, of, theirs, x, start, step=1.0, **more):
-    """Σ_k w_k ∂of/∂at · step at the Gauss nodes from `start` to `x`: with Captum's rounded weights, and with ours."""
-    nodes, weights = oracles.gauss(N)
-    rounded = [float(torch.tensor(w, dtype=torch.float32)) for w in weights]
-    places = [inf.Point(start + alpha * (x - start), **more) for alpha in nodes]
-    mixture = rounded[0] * places[0]
-    for weight, place in zip(rounded[1:], places[1:], strict=True):
-        mixture = mixture + weight * place
-    # A mixture's weights are divided by their sum, Captum's are not.
-    close(sum(rounded) * inf.influence(net, at, of, mixture).values * step, theirs)
-    words = [inf.gradient, inf.magnitude, inf.contribution]
-    ours = inf.influence(net, at, of, gauss(x, start, **more), words)
-    values = ours[inf.gradient].values if isinstance(step, float) else ours[inf.contribution].values
-    bound = 2**-24 * ours[inf.magnitude].values * abs(step) + AGREE
-    assert ((values - theirs.detach()).abs() <= bound).all()
-    assert bound.max() < 1e-6
 
 
 def test_saliency(world):

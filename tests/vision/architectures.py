@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import influent as inf
 from tests.vision import own
 
-CLASSES = 10
+CLASSES, SECOND = 10, inf.Class(1)
 PICTURE, SEQUENCE, LAST = ("channel", "row", "column"), ("token", "channel"), ("row", "column", "channel")
 
 
@@ -26,9 +26,10 @@ PICTURE, SEQUENCE, LAST = ("channel", "row", "column"), ("token", "channel"), ("
 class Row:
     """One net of the matrix.
 
-    `trunk` is a full cut with axes `axes`; `inner` and `later` are two more, in this order, the ends of a path and where
-    it is seen again: `nodes` Gauss nodes leave nothing but rounding errors between them, 0 says that the net has kinks.
-    `shape` is a row of what is fed at `feed`, by keyword where it has a `word`; `given` goes beside it. `value` reads from plain outputs what `of` reads.
+    `trunk` is a full cut with axes `axes`; `inner` and `later` are two more, in this order: where a path inside the net
+    runs, and where it is seen again. `nodes` Gauss nodes leave rounding errors only between them; 0 says that the net
+    has kinks. `shape` is a row of what is fed at `feed`, by keyword where it has a `word`; `given` goes beside it.
+    `value` reads from plain outputs what `of` reads.
     """
 
     make: Callable[[SimpleNamespace], nn.Module]
@@ -43,7 +44,7 @@ class Row:
     feed: str = "INPUT"
     word: str = ""
     given: dict[str, Any] = field(default_factory=dict)
-    of: Any = inf.Class(1)
+    of: Any = SECOND
     value: Callable[[Any], Tensor] = lambda y: y[:, 1]
     wrap: Callable[[nn.Module], nn.Module] = lambda net: net
 
@@ -95,7 +96,7 @@ RESNET = {
 }  # fmt: skip
 
 ROWS = {
-    "resnet18": Row(**RESNET, shape=(3, 64, 64)),
+    "resnet18": Row(**RESNET, shape=(3, 48, 48)),
     "vgg11": Row(
         vgg, "features.8", "features.5", "classifier.0",
         ("features.0", "features.11", "features.20", "avgpool", "classifier.3", "classifier.6"),
@@ -128,8 +129,9 @@ ROWS = {
          "trunk_output.block4.block4-2.f.b"), shape=(3, 64, 64),
     ),
     "efficientnet_b0": Row(
-        of_torchvision("efficientnet_b0"), "features.3", "features.2", "features.5", ("features.0", "features.8", "avgpool"),
-        ("features.2.1.block.0", "features.4.0.block.2.fc1", "features.6.3.stochastic_depth"), nodes=16,
+        of_torchvision("efficientnet_b0"), "features.3", "features.2", "features.5",
+        ("features.0", "features.8", "avgpool"),
+        ("features.2.1.block.0", "features.4.0.block.2.fc1", "features.6.3.stochastic_depth"), nodes=8,
     ),
     "shufflenet_v2": Row(
         of_torchvision("shufflenet_v2_x0_5"), "stage3", "stage2", "stage4", ("conv1", "maxpool", "conv5"),
@@ -139,36 +141,35 @@ ROWS = {
         vit, "encoder.layers.encoder_layer_2", "encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_4",
         ("conv_proj", "encoder.ln", "heads"),
         ("encoder.layers.encoder_layer_0.self_attention[0]", "encoder.layers.encoder_layer_1.mlp",
-         "encoder.layers.encoder_layer_3.ln_2"), SEQUENCE, nodes=16, shape=(3, 64, 64),
+         "encoder.layers.encoder_layer_3.ln_2"), SEQUENCE, nodes=8, shape=(3, 64, 64),
     ),
     "convnext_tiny": Row(
-        of_torchvision("convnext_tiny"), "features.3", "features.1", "features.5", ("features.0", "features.6", "avgpool"),
-        ("features.1.0.block.0", "features.3.1.block.5", "features.7.2.block"), nodes=16,
+        of_torchvision("convnext_tiny"), "features.3", "features.1", "features.5",
+        ("features.0", "features.6", "avgpool"),
+        ("features.1.0.block.0", "features.3.1.block.5", "features.7.2.block"), nodes=8,
     ),
     "swin_t": Row(
         of_torchvision("swin_t"), "features.3", "features.1", "features.5", ("features.0", "features.6", "norm"),
-        ("features.1.0.attn", "features.3.1.mlp", "features.5.2.norm2"), LAST, nodes=16,
+        ("features.1.0.attn", "features.3.1.mlp", "features.5.2.norm2"), LAST, nodes=8,
     ),
     "timm vit_tiny": Row(
         of_timm("vit_tiny_patch16_224", num_classes=CLASSES, img_size=64), "blocks.5", "blocks.2", "blocks.8",
         ("patch_embed", "norm", "head"), ("blocks.0.attn.proj", "blocks.3.mlp.fc1", "blocks.7.norm2"), SEQUENCE,
-        nodes=16, shape=(3, 64, 64),
+        nodes=8, shape=(3, 64, 64),
     ),
     "timm convnext_atto": Row(
         of_timm("convnext_atto", num_classes=CLASSES), "stages.1", "stages.0", "stages.2",
         ("stem", "stages.3.downsample", "head.global_pool"),
-        ("stages.0.blocks.0.conv_dw", "stages.1.blocks.1.mlp", "stages.2.blocks.4.norm"), nodes=16, shape=(3, 64, 64),
+        ("stages.0.blocks.0.conv_dw", "stages.1.blocks.1.mlp", "stages.2.blocks.4.norm"), nodes=8, shape=(3, 64, 64),
     ),
     "timm efficientnet_lite0": Row(
         of_timm("efficientnet_lite0", num_classes=CLASSES), "blocks.2.0", "blocks.1.0", "blocks.3.0.conv_dw",
         ("conv_stem", "bn2", "classifier"), ("blocks.1.1.conv_pw", "blocks.2.1.bn2", "blocks.4.1.conv_pwl"),
     ),
-    "fcn_resnet50": Row(
-        lambda vision: vision.models.segmentation.fcn_resnet50(
-            weights=None, weights_backbone=None, num_classes=CLASSES
-        ),
-        "backbone.layer2", "backbone.layer1", "backbone.layer3", ("backbone.conv1", "backbone[out]", "classifier.0"),
-        ("backbone.layer1.0.conv2", "backbone.layer2.0.downsample", "backbone.layer3.5.bn3"),
+    "lraspp_mobilenet_v3": Row(
+        lambda vision: vision.models.segmentation.lraspp_mobilenet_v3_large(weights_backbone=None, num_classes=CLASSES),
+        "backbone.3", "backbone.1", "backbone.4", ("backbone.0", "backbone.2", "classifier"),
+        ("backbone.10", "backbone[high]", "classifier.scale"), shape=(3, 64, 64),
         of=mean_of_a_map, value=lambda y: mean_of_a_map(y["out"]),
     ),
     "U-Net": Row(
@@ -176,8 +177,8 @@ ROWS = {
         ("down.2", "up.1", "join.2.3"), of=mean_of_a_map, value=mean_of_a_map,
     ),
     "LSTM on words": Row(
-        lambda vision: own.Reader(CLASSES), "lstm[0]", "norm", "curve", ("embed", "turn", "fc1", "act", "fc2"), ("score",),
-        SEQUENCE, 24, (12, 24), "embed",
+        lambda vision: own.Reader(CLASSES), "lstm[0]", "norm", "curve",
+        ("embed", "turn", "fc1", "act", "fc2"), ("score",), SEQUENCE, 10, (12, 24), "embed",
         given={"ids": torch.randint(50, (2, 12), generator=torch.Generator().manual_seed(3))},
     ),
     "one block, three calls": Row(
@@ -190,7 +191,7 @@ ROWS = {
     ),
     "several inputs": Row(
         lambda vision: own.Conditioned(CLASSES), "mix", "stem", "joined", ("norm1", "act#1", "act#2", "norm2", "head"),
-        ("says",), nodes=16, word="image", value=lambda y: y["logits"][:, 1],
+        ("says",), nodes=8, word="image", value=lambda y: y["logits"][:, 1],
         given={
             "words": torch.randint(50, (2, 6), generator=torch.Generator().manual_seed(3)),
             "mask": torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]], dtype=torch.float64), "strength": 0.5,
@@ -198,7 +199,8 @@ ROWS = {
     ),
     "list of features": Row(
         of_timm("resnet18", features_only=True), "layer2", "layer1", "layer3", RESNET["full"], RESNET["branches"],
-        of=inf.Unit(1, "OUTPUT[4]"), value=lambda y: y[4][:, 1].sum((1, 2)),
+        of=inf.Unit(1, "OUTPUT[4]") - 0.5 * inf.Unit(2, "OUTPUT[4]"),
+        value=lambda y: (y[4][:, 1] - 0.5 * y[4][:, 2]).sum((1, 2)), shape=(3, 48, 48),
     ),
     "dictionary of features": Row(
         extracted, "layer2.1.relu#2", "layer1.1.relu#2", "layer3.1.relu#2", ("conv1", "maxpool", "avgpool"),

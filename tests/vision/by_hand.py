@@ -13,18 +13,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import influent as inf
 from tests.vision.architectures import Row
 from tests.worlds import noise
 
-BATCH, STEP = 2, 0.03
+BATCH, STEP = 2, 0.01
+# Ours and the loop do the same in another order, points side by side there and one by one here: an activation then errs
+# by an eps or a few of its size in each of a hundred layers, up and down. 1e-10 leaves a factor of thousands for nets
+# that make errors grow; a wrong row, weight or place is off by more than 1e-3.
+AGREE = 1e-10
 
 
 def settled(net: nn.Module, run: Callable[[nn.Module], Any]) -> nn.Module:
     """The net with random weights under which every part of it counts, in double precision, in evaluation mode.
 
     Libraries' own random weights leave outputs of 1e-10 (mobilenets), layer scales of 1e-6 (ConvNeXt) or heads of 0
-    (ViT). So a layer's weights have variance 1 / inputs, 2 / inputs for convolutions; a layer's scale is ½; and batch norms
-    know the statistics of what they are shown by `run`.
+    (ViT) or of a branch's last norm (timm's resnets). So a layer's weights have variance 1 / inputs, 2 / inputs for
+    convolutions; a layer's scale is ½; and batch norms scale by 1 and know the statistics of what `run` shows them.
     """
     net = net.double().eval()
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -35,6 +40,7 @@ def settled(net: nn.Module, run: Callable[[nn.Module], Any]) -> nn.Module:
         if name.endswith(("layer_scale", "gamma")):
             nn.init.constant_(weight, 0.5)
     for norm in norms:
+        nn.init.ones_(norm.weight)
         norm.momentum = 1.0
         norm.train()
     with torch.no_grad():
@@ -44,7 +50,7 @@ def settled(net: nn.Module, run: Callable[[nn.Module], Any]) -> nn.Module:
 
 @contextmanager
 def swapped(net: nn.Module, place: str, new: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """While it lasts, the output of a module, `new(y)` in place of `y`: `"block#2"`, `"attention[0]"`, `"body[out]"`."""
+    """For a while, `new(y)` in place of a module's output y: `"block#2"`, `"attention[0]"`, `"body[out]"`."""
     name, call, element = re.fullmatch(r"([^#\[]+)(?:#(\d))?(?:\[(\w+)\])?", place).groups()
     calls = itertools.count(1)
 
@@ -64,7 +70,7 @@ def swapped(net: nn.Module, place: str, new: Callable[[Tensor], Tensor]) -> Iter
         handle.remove()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Built:
     """A net of the matrix, and a path that it is asked about: from `start` to `end [2, *shape]`, fed at `row.feed`."""
 
@@ -74,6 +80,21 @@ class Built:
     start: Tensor
     end: Tensor
     state: dict[str, Any]
+
+    def given(self, subjects: int = BATCH) -> Any:
+        """What goes beside the points of the first subjects, or None."""
+        return {k: v[:subjects] if isinstance(v, Tensor) else v for k, v in self.row.given.items()} or None
+
+    def inputs(self, subjects: int = BATCH) -> Any:
+        """What the net is called with when a path runs inside it."""
+        if self.row.word:
+            return {self.row.word: self.end[:subjects], **self.given(subjects)}
+        return self.given(subjects) or self.end[:subjects]
+
+    def line(self, n: int, rule: str, subjects: int = BATCH) -> inf.Line:
+        """The paths of the first subjects."""
+        ends = self.start[:subjects], self.end[:subjects]
+        return inf.Line(*ends, n, rule, cut=self.row.feed, given=self.given(subjects))
 
     def value(self, point: Tensor, subject: int, at: str | None = None) -> Tensor:
         """F, `[1]`, with one point `[1, *shape]` of a subject's path fed at `at` (where the row says, if not given)."""
@@ -104,7 +125,7 @@ class Built:
         return leaf.detach(), slope, float(value.detach())
 
     def crossed(self, place: str) -> bool:
-        """Whether all paths cross: with the activation held fast, the input's end gives what its start gives."""
+        """Whether all paths cross a place: with y held fast there, the end of the path gives what its start gives."""
         if place == self.row.feed:
             return True
         held = self.seen(place, self.start[:1], 0)
@@ -113,6 +134,13 @@ class Built:
             with swapped(self.plain, place, lambda y: held.clone()):
                 values.append(self.number(point, 0))
         return values[0] == values[1]
+
+
+def relative(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference, in units of the largest number."""
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    assert float(theirs.abs().max()) > 0
+    return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
 def run(row: Row, net: nn.Module, point: Tensor, given: dict[str, Any]) -> Any:
@@ -124,7 +152,7 @@ def run(row: Row, net: nn.Module, point: Tensor, given: dict[str, Any]) -> Any:
 
 
 def snapshot(net: nn.Module) -> dict[str, Any]:
-    """What of a net a question could disturb, but for its weights: flags, hooks, gradients, and torch's own switches."""
+    """What a question could disturb in a net, but for its weights: flags, hooks, gradients; and torch's switches."""
     hooks = {
         f"{name}.{kind}": len(held)
         for name, m in net.named_modules()
@@ -143,7 +171,7 @@ def snapshot(net: nn.Module) -> dict[str, Any]:
 
 
 def drawn(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
-    """Inputs `[count, *shape]` of size 1: noise; where they are images, noise of every size from the whole to a pixel."""
+    """Inputs `[count, *shape]` of size 1: noise; images are noise of every size, from the whole picture to a pixel."""
     if len(shape) < 3:
         return noise(count, *shape, seed=seed)
     sizes = [2**k for k in range(6)]

@@ -6,6 +6,7 @@ computing agree on which of equals comes first). Each test is a column of the ta
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -16,43 +17,22 @@ from torch import Tensor
 
 import influent as inf
 from tests.vision.architectures import ROWS
-from tests.vision.by_hand import Built, build, copied, snapshot
+from tests.vision.by_hand import AGREE, Built, build, copied, relative, snapshot
 
 EPS = torch.finfo(torch.float64).eps
-# Ours and the loop do the same in another order, points side by side there and one by one here: an activation then errs
-# by an eps or a few of its size in each of a hundred layers, up and down. 1e-10 leaves a factor of thousands for nets
-# that make errors grow; a wrong row, weight or place is off by more than 1e-3.
-AGREE = 1e-10
 POINTS = 5
 
 
 @pytest.fixture(scope="module", params=ROWS)
 def built(request: pytest.FixtureRequest, vision: Any) -> Iterator[Built]:
     yield build(ROWS[request.param], vision)
+    conductance.cache_clear()
     torch.compiler.reset()
 
 
 def size(e: inf.Evidence) -> Tensor:
     """|∂of/∂neuron · velocity|: what the rounding errors of a contribution are measured by."""
     return e.contribution.abs()
-
-
-def given(built: Built, subjects: int) -> Any:
-    """What goes beside the path, with a row for each subject."""
-    return {k: v[:subjects] if isinstance(v, Tensor) else v for k, v in built.row.given.items()} or None
-
-
-def line(built: Built, n: int, rule: str, subjects: int = 2) -> inf.Line:
-    """The row's path, with the first of its subjects or both."""
-    ends = built.start[:subjects], built.end[:subjects]
-    return inf.Line(*ends, n, rule, cut=built.row.feed, given=given(built, subjects))
-
-
-def relative(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference, in units of the largest number."""
-    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
-    assert float(theirs.abs().max()) > 0
-    return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
 def completeness(built: Built, at: list[str], over: inf.Line, chunk: int = 16) -> dict[str, inf.Attribution]:
@@ -86,8 +66,14 @@ def worst(a: inf.Attribution) -> str:
     return f"{float(a.gap.relative.max()):.0e} ≤ {float((a.residual / a.gap.change.abs()).max()):.0e}"
 
 
+@functools.lru_cache(maxsize=1)
+def conductance(built: Built) -> inf.Attribution:
+    """Of the trunk, on both subjects' paths, three points at a time: passes that end in the middle of a path."""
+    return completeness(built, [built.row.trunk], built.line(POINTS, "uniform"), chunk=3)[built.row.trunk]
+
+
 def test_one_cut(built, cell):
-    (a,) = completeness(built, [built.row.trunk], line(built, POINTS, "uniform")).values()
+    a = conductance(built)
     assert a.velocity == "secant"
     cell(worst(a))
 
@@ -99,7 +85,7 @@ def test_nine_cuts(built, cell):
     places = [*full, *row.branches]
     assert len(set(places)) == 9
     assert {cut for cut in places if built.crossed(cut)} == full
-    answers = completeness(built, places, line(built, POINTS, "uniform"))
+    answers = completeness(built, places, built.line(3, "uniform"))
     assert {cut for cut, a in answers.items() if a.gap is not None} == full
     gaps = [float(answers[cut].gap.relative.max()) for cut in full]
     cell(f"{len(full)} full ≤ {max(gaps):.0e}, {len(row.branches)} not")
@@ -111,7 +97,7 @@ def test_units(built, cell):
     path = [built.slope(at, torch.lerp(built.start[:1], built.end[:1], k / 2), 0) for k in range(3)]
     neurons = sum((g + h) / 2 * (z - y) for (y, g, _), (z, h, _) in pairwise(path))
     units = [f"{at}/{axis}" for axis in ("channel", "token") if axis in axes]
-    answers = inf.influence(built.net, units, built.row.of, line(built, 3, "uniform", 1), inf.contribution)
+    answers = inf.influence(built.net, units, built.row.of, built.line(3, "uniform", 1), inf.contribution)
     apart = {}
     for cut, a in answers.items():
         (axis,) = a.axes
@@ -124,25 +110,27 @@ def test_units(built, cell):
 
 def test_inner_path(built, cell):
     """A path between two activations, fed inside the net: seen where it is fed, and later; by Gauss too, if smooth."""
-    row = built.row
+    row, places = built.row, [built.row.inner, built.row.later]
     ends = [torch.cat([built.seen(row.inner, p[i : i + 1], i) for i in range(2)]) for p in (built.start, built.end)]
-    inputs = {row.word: built.end, **row.given} if row.word else given(built, 2) or built.end
     if row.feed == "INPUT":
-        assert relative(inf.activations(built.net, row.inner, inputs), ends[1]) < AGREE
-    places = [row.inner, row.later]
-    over = inf.Line(*ends, POINTS, "graded", cut=row.inner, given=inputs)
+        assert relative(inf.activations(built.net, row.inner, built.inputs(2)), ends[1]) < AGREE
+    over = inf.Line(*ends, POINTS, "graded", cut=row.inner, given=built.inputs(2))
     answers = completeness(built, places, over)
     assert [a.velocity for a in answers.values()] == ["exact (the path's own)", "secant"]
     text = f"{max(float(a.gap.relative.max()) for a in answers.values()):.0e}"
     if row.nodes:
-        answers = completeness(built, places, inf.Line(*ends, row.nodes, "gauss", cut=row.inner, given=inputs), chunk=16)
+        first, last = (end[:1] for end in ends)
+        over = inf.Line(first, last, row.nodes, "gauss", cut=row.inner, given=built.inputs(1))
+        answers = completeness(built, places, over)
+        assert [a.velocity for a in answers.values()] == ["exact (the path's own)", "exact (forward mode)"]
         left = max(float(a.gap.relative.max()) for a in answers.values())
+        assert left < AGREE
         text += f", Gauss {left:.0e}"
     cell(text)
 
 
 def test_adaptive(built, cell):
-    (a,) = completeness(built, [built.row.trunk], line(built, 17, "adaptive", 1)).values()
+    (a,) = completeness(built, [built.row.trunk], built.line(17, "adaptive", 1)).values()
     cell(worst(a))
 
 
@@ -152,10 +140,10 @@ def test_oracle(built, cell):
     path = [
         built.slope(at, torch.lerp(built.start[alone], built.end[alone], k / (POINTS - 1)), 1) for k in range(POINTS)
     ]
-    point = inf.Point(built.end, cut=built.row.feed, given=given(built, 2))
+    point = inf.Point(built.end, cut=built.row.feed, given=built.given(2))
     gradient = relative(inf.influence(built.net, at, of, point).values[alone], path[-1][1])
     steps = [(g + h) / 2 * (z - y) for (y, g, _), (z, h, _) in pairwise(path)]
-    a = inf.influence(built.net, at, of, line(built, POINTS, "uniform"), inf.contribution, chunk=3)
+    a = conductance(built)
     contribution = relative(a.values[alone], sum(steps))
     changes = [after - before for (*_, before), (*_, after) in pairwise(path)]
     residual = sum(abs(change - float(step.sum())) for change, step in zip(changes, steps, strict=True))
@@ -171,7 +159,7 @@ def test_left_alone(built, cell):
         raise ArithmeticError("a measure that fails")
 
     with pytest.raises(ArithmeticError, match="a measure that fails"):
-        inf.influence(built.net, built.row.trunk, built.row.of, line(built, 3, "uniform"), fails)
+        inf.influence(built.net, built.row.trunk, built.row.of, built.line(3, "uniform"), fails)
     now, weights = snapshot(built.plain), copied(built.plain)
     assert {key for key in now if now[key] != built.state[key]} == set()
     assert weights.keys() == built.state["weights"].keys()
