@@ -17,6 +17,7 @@ _FIRST = (
 )  # fmt: skip
 _LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
 _WIDTHS = ("out_channels", "num_features", "num_channels", "out_features", "embedding_dim", "embed_dim")
+_INPUT_WIDTHS = ("in_channels", "num_features", "num_channels", "in_features", "embed_dim", "input_size")
 _NAMES = {
     (2, 1): ("channel",),
     (3, 1): ("channel", "position"),
@@ -39,15 +40,20 @@ class Layer:
 
 @dataclass(frozen=True)
 class Channels:
-    """What is known of the channels at a place: the layers that decide there, weighed against an activation's shape."""
+    """What is known of the channels at a place: the layers that decide there, weighed against an activation's shape.
+
+    `own` says that the layers are the module's own, or inside it, and not around it.
+    """
 
     layers: frozenset[Layer]
+    own: bool = False
 
     def dim(self, shape: Sequence[int]) -> int | None:
         """The dimension of `[point, *neuron]` that counts channels, or None where it is not known.
 
-        The dimension as wide as a layer makes it; where both are, the one where that layer counts; where none is (a
-        concatenation of branches), the first, if all layers count there.
+        The dimension as wide as a layer makes it; where both are, the one where that layer counts. What is made of
+        nothing but convolutions and their like gives pictures with channels first, as wide as they may be: branches are
+        concatenated, and a picture may have as many columns as a layer has channels.
 
         >>> Channels(frozenset({Layer(first=True, width=8, dims=4)})).dim((1, 49, 8))
         2
@@ -55,10 +61,13 @@ class Channels:
         last = len(shape) - 1
         if all(size == 1 for size in shape[2:]):
             return 1
+        pictures = bool(self.layers) and all(a.first and a.dims in (0, len(shape)) for a in self.layers)
+        if pictures and (self.own or shape[-1] == shape[-2]):
+            return 1
         wide = {d for d in (1, last) if any(layer.width == shape[d] for layer in self.layers)}
         if len(wide) == 2:
             wide = {1 if a.first else last for a in self.layers if a.width == shape[1 if a.first else last]}
-        if not wide and self.layers and all(a.first and a.dims in (0, len(shape)) for a in self.layers):
+        if not wide and pictures:
             return 1
         return wide.pop() if len(wide) == 1 else None
 
@@ -70,33 +79,36 @@ def channels_at(root: nn.Module, cut: Cut) -> Channels:
     `Sequential`; else the same of the module around it.
     """
     if cut.name == "INPUT":
-        return Channels(frozenset({Layer(True, 0, dims) for dims in (4, 5)}))
-    if layer := _layer(find_module(root, cut)):
-        return Channels(frozenset({layer}))
+        return Channels(frozenset({Layer(True, 0, dims) for dims in (4, 5)}), own=True)
+    if layer := _layer(find_module(root, cut), cut.is_input_side):
+        return Channels(frozenset({layer}), own=True)
     modules = dict(root.named_modules(remove_duplicate=False))
     name = "" if cut.name == "OUTPUT" else cut.name
-    while not (found := _inside(modules[name])) and name:
+    if found := _inside(modules[name], cut.is_input_side):
+        return Channels(found, own=True)
+    while name and not found:
         name, _, leaf = name.rpartition(".")
         if isinstance(parent := modules[name], nn.Sequential):
             before = list(parent._modules)[: list(parent._modules).index(leaf)]
-            found = next(filter(None, (_inside(modules[f"{name}.{s}".lstrip(".")]) for s in reversed(before))), found)
-            if found:
-                break
+            siblings = (modules[f"{name}.{sibling}".lstrip(".")] for sibling in reversed(before))
+            found = next(filter(None, map(_inside, siblings)), found)
+        found = found or _inside(modules[name])
     return Channels(found)
 
 
-def _inside(module: nn.Module) -> frozenset[Layer]:
-    return frozenset(layer for inner in module.modules() if (layer := _layer(inner)))
+def _inside(module: nn.Module, input_side: bool = False) -> frozenset[Layer]:
+    return frozenset(layer for inner in module.modules() if (layer := _layer(inner, input_side)))
 
 
-def _layer(module: nn.Module) -> Layer | None:
-    """How a layer counts channels, if it is one that does."""
-    if not isinstance(module, (*_FIRST, *_LAST)):
+def _layer(module: nn.Module, input_side: bool = False) -> Layer | None:
+    """How a layer counts channels, if it is one that does: of what it gives, or of what it takes."""
+    if not isinstance(module, (*_FIRST, *_LAST)) or (input_side and isinstance(module, nn.Embedding)):
         return None
-    if isinstance(module, nn.RNNBase):
+    if isinstance(module, nn.RNNBase) and not input_side:
         return Layer(False, (module.proj_size or module.hidden_size) * (1 + module.bidirectional), 3)
     shape = getattr(module, "normalized_shape", None)
-    width = shape[-1] if shape else next((int(getattr(module, name)) for name in _WIDTHS if hasattr(module, name)), 0)
+    names = _INPUT_WIDTHS if input_side else _WIDTHS
+    width = shape[-1] if shape else next((int(getattr(module, name)) for name in names if hasattr(module, name)), 0)
     name = type(module).__name__
     # A norm over the last axis that is called 2d turns the picture around and back: ConvNeXt's LayerNorm2d.
     dims = next((d + 2 for d in (1, 2, 3) if name.endswith(f"{d}d")), 0)

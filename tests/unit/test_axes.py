@@ -121,3 +121,17 @@ def test_a_unit_is_a_channel_by_the_same_knowledge():
     by_hand = net[0].proj.weight[5].repeat(1, 2, 2)
     assert torch.allclose(found[0], by_hand)
     assert repr(Unit(5, "0").bind(Net(net))) == repr(Unit(5, "0"))
+
+
+def test_a_picture_with_as_many_columns_as_a_layer_has_channels_is_still_a_picture():
+    # 9 channels of 4 × 5 and 5 × 5 pixels, out of layers that are 4 and 5 wide.
+    for size in ((4, 5), (5, 5)):
+        assert axes_of(nn.Sequential(Twice()), torch.zeros(1, 3, *size))["0"] == FIRST
+
+
+def test_the_input_of_a_module_has_the_channels_that_it_takes():
+    net = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU()), nn.Flatten(2), nn.Linear(64, 5)).eval()
+    # Eight rows, eight columns, and layers that make eight channels out of three.
+    for cut, shape in (("0:in", (1, 3, 8, 8)), ("0.0:in", (1, 3, 8, 8)), ("0.1:in", (1, 8, 8, 8))):
+        assert axis_names(net, Cut(cut), shape, {}) == FIRST
+    assert axis_names(net, Cut("2:in"), (1, 8, 64), {}) == TOKENS
