@@ -51,5 +51,6 @@ from .quantities import Unit as Unit
 from .quantity import Quantity as Quantity
 from .store import load as load
 from .store import save as save
+from .through import Through as Through
 from .views.figure import Figure as Figure
 from .views.units import show as show

@@ -142,6 +142,8 @@ def _gap(
     """Completeness, where it applies, and why not where it does not."""
     if question.measure is not contribution:
         return None, ""
+    if any(sweep.over.exact and set(sweep.job.flowing) & set(columns) for sweep in sweeps):
+        return None, "an exact velocity gives the units' own sum: ask for their total conductance beside it"
     if not all(sweep.full.get((question.at, q)) for sweep in sweeps for q in columns):
         return None, NOT_FULL
     change = gather(lambda sweep, q: sweep.change[:, q])

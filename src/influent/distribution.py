@@ -49,8 +49,8 @@ class Draw:
 class Heard:
     """What an adaptive distribution hears of one path: `alpha` ascending, `residual` of each segment between.
 
-    Residuals are in units of F's range on the path, and 0 where they are rounding errors; `error` is their sum in units
-    of |F(x) − F(x′)|, the largest over everything that is asked.
+    Residuals are in units of F's range on the path, and 0 where they are rounding errors; `error` is the completeness
+    gap in units of |F(x) − F(x′)|, the largest over everything that is asked.
     """
 
     alpha: list[float]

@@ -119,8 +119,9 @@ class Line(Distribution):
     "blur"), or a photo's file; several are a mixture, `0.5 * Line("black", x) + 0.5 * Line("white", x)`. `n` counts
     runs of the net, both ends included; `rule` places them:
 
-    - "adaptive": starts coarse and halves the segments with the largest residual until n, or until the sum of
-      residuals is at most `tol` times |F(x) − F(x′)|; trapezoid weights, secants of the activation;
+    - "adaptive": starts coarse and halves the segments with the largest residual until n, or until the gap has been at
+      most `tol` times |F(x) − F(x′)| for two rounds at every full cut, input by input (an `InfluentWarning` where n
+      came first); trapezoid weights, secants of the activation;
     - "graded": the static grid (k/(n−1))³; "uniform": equal steps; both trapezoid and secants;
     - "gauss": n Gauss–Legendre nodes with exact velocity by forward mode, for smooth nets; the two ends are no
       nodes, and run forward only, for the gap.
@@ -236,18 +237,33 @@ class Line(Distribution):
         for group in range(0, len(self.x), max(1, chunk // bisection.round)):
             rows = range(group, min(len(self.x), group + max(1, chunk // bisection.round)))
             new = {row: bisection.start(self.n) for row in rows}
+            met = dict.fromkeys(rows, False)
             while any(new.values()):
                 pairs = [(row, a) for row in rows for a in reversed(new[row])]
                 at, alpha = zip(*pairs, strict=True)
                 heard = yield self._draw(
                     torch.tensor(at), torch.tensor(alpha, dtype=torch.float64), torch.ones(len(at), dtype=torch.float64)
                 )
-                new = {row: self._next(bisection, heard[row]) if new[row] else [] for row in rows}
+                for row in filter(new.get, rows):
+                    new[row] = self._next(bisection, heard[row], met[row], row)
+                    met[row] = self._is_met(heard[row])
 
-    def _next(self, bisection: Bisection, heard: Heard) -> list[float]:
-        if self.tol is not None and heard.error <= self.tol:
+    def _is_met(self, heard: Heard) -> bool:
+        return self.tol is not None and heard.error <= self.tol
+
+    def _next(self, bisection: Bisection, heard: Heard, met: bool, row: int) -> list[float]:
+        # A gap that passes through zero is small once; one that stays small is met.
+        if met and self._is_met(heard):
             return []
-        return bisection.halve(heard.alpha, heard.residual, self.n - len(heard.alpha))
+        new = bisection.halve(heard.alpha, heard.residual, self.n - len(heard.alpha))
+        if self.tol is not None and not new and not self._is_met(heard):
+            warnings.warn(
+                f"Input {row}: after all {len(heard.alpha)} points the gap is {heard.error:.2%} of |F(x) − F(x′)|, "
+                f"above tol={self.tol:g}. Give a larger n.",
+                InfluentWarning,
+                stacklevel=2,
+            )
+        return new
 
 
 def _check_smooth(x: Tensor) -> None:

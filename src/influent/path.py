@@ -25,11 +25,14 @@ Count = Callable[[Rows, Callable[[Cut], Tensor]], None]
 class Ribbon:
     """Static paths as they come, in descending α, one after another: a point waits for the next.
 
-    `count` adds up rows with their velocities; `residual[cut, of] [instance]` collects |residual| of the segments.
+    `count` adds up rows with their velocities; `residual[cut, of] [instance]` collects |residual| of the segments, and
+    `change [instance, of]` the changes of the quantities `flowing`, which have no value but the sum of their segments.
     """
 
     count: Count
     residual: dict[Key, Tensor]
+    change: Tensor
+    flowing: tuple[int, ...]
     tail: Rows | None = None
     counted: int = 0
 
@@ -62,17 +65,35 @@ class Ribbon:
         self.count(replace(now, weight=now.weight * width.abs() / 2), rate)
         for k in range(first, min(last, len(rows) - 1)):
             if joined[k]:
-                for key, total in self.residual.items():
-                    total[int(rows.instance[k])] += abs(segment_residual(rows[k : k + 1], rows[k + 1 : k + 2], key))
+                self._add_segment(*sorted((rows[k : k + 1], rows[k + 1 : k + 2]), key=lambda row: float(row.alpha)))
+
+    def _add_segment(self, low: Rows, high: Rows) -> None:
+        instance = int(low.instance)
+        for key, total in self.residual.items():
+            total[instance] += abs(segment_residual(low, high, key))
+        for q in self.flowing:
+            self.change[instance, q] += segment_change(low, high, q)
+
+
+def segment_change(low: Rows, high: Rows, of: int) -> float:
+    """ΔF of the segment between two rows; of a flow through units, Σ_units ½(G_low + G_high)·(y_high − y_low)."""
+    change = float(high.values[0, of] - low.values[0, of])
+    for (cut, q), slope in low.flows.items():
+        if q == of:
+            change += _trapezoid(slope, high.flows[cut, q], high.held[cut] - low.held[cut])
+    return change
+
+
+def _trapezoid(low: Tensor, high: Tensor, step: Tensor) -> float:
+    return float(((low + high) * step).sum(dtype=exact_type(step))) / 2
 
 
 def segment_residual(low: Rows, high: Rows, key: Key) -> float:
     """ΔF − Σ_units ½(G_low + G_high)·(y_high − y_low) of the segment between two rows."""
-    change = float(high.values[0, key[1]] - low.values[0, key[1]])
+    change = segment_change(low, high, key[1])
     if key in low.along:
         return change - float((low.along[key] + high.along[key]) / 2 * (high.alpha - low.alpha))
-    step = high.seen[key[0]] - low.seen[key[0]]
-    return change - float(((low.slopes[key] + high.slopes[key]) * step).sum(dtype=exact_type(step))) / 2
+    return change - _trapezoid(low.slopes[key], high.slopes[key], high.seen[key[0]] - low.seen[key[0]])
 
 
 class Path:
@@ -81,6 +102,7 @@ class Path:
     def __init__(self, full: dict[Key, bool]) -> None:
         self.rows: list[tuple[float, Rows]] = []
         self.errors: dict[tuple[float, float], list[float]] = {}
+        self.changes: dict[tuple[float, float], list[float]] = {}
         self.full = full
         # A cut that not all paths cross says nothing of ΔF: it is heard only where there is no other.
         self.keys = [key for key, is_full in full.items() if is_full] or list(full)
@@ -96,17 +118,22 @@ class Path:
         for (a, low), (b, high) in pairs:
             if (a, b) not in self.errors:
                 self.errors[a, b] = [self._error(low, high, key) for key in self.keys]
-        errors = torch.tensor([self.errors[a, b] for (a, _), (b, _) in pairs], dtype=torch.float64)
-        values = torch.cat([row.values for _, row in self.rows])[:, [q for _, q in self.keys]]
+                self.changes[a, b] = [segment_change(low, high, q) for _, q in self.keys]
+        signed = torch.tensor([self.errors[a, b] for (a, _), (b, _) in pairs], dtype=torch.float64)
+        errors = signed.abs()
+        changes = torch.tensor([self.changes[a, b] for (a, _), (b, _) in pairs], dtype=torch.float64)
+        values = self.rows[0][1].values[:, [q for _, q in self.keys]]
+        values = torch.cat([values, values + changes.cumsum(0)])
         spread = (values.amax(0) - values.amin(0)).clamp(min=torch.finfo(torch.float64).tiny)
         eps = max(torch.finfo(g.dtype).eps for g in self.rows[0][1].slopes.values())
         seen = errors.where(errors > 32 * eps * values.abs().amax(0), 0.0)
-        total = errors.sum(0) / (values[-1] - values[0]).abs()
-        return Heard([a for a, _ in self.rows], (seen / spread).amax(1).tolist(), float(total.max()))
+        # What the whole path is off by: signed residuals cancel. Distances, where no cut is full, are all positive.
+        off = signed.sum(0).abs() / (values[-1] - values[0]).abs().clamp(min=torch.finfo(torch.float64).tiny)
+        return Heard([a for a, _ in self.rows], (seen / spread).amax(1).tolist(), float(off.max()))
 
     def _error(self, low: Rows, high: Rows, key: Key) -> float:
         if self.full[key]:
-            return abs(segment_residual(low, high, key))
+            return segment_residual(low, high, key)
         # The distance between the left and the right sum stands in for the residual.
         step = high.seen[key[0]] - low.seen[key[0]]
         return float(((high.slopes[key] - low.slopes[key]) * step).abs().sum()) / 2

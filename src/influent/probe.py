@@ -42,10 +42,21 @@ class Cost:
 
 @dataclass
 class Pass:
-    """One run of the net: `seen[cut]` watched activations in the graph, `read[cut]` what quantities read."""
+    """One run of the net: `seen[cut]` watched activations in the graph, `read[cut]` what quantities read.
+
+    `slopes` is the sweep's: slopes of behaviours inside quantities, each taken once.
+    """
 
     seen: dict[Cut, Tensor] = field(default_factory=dict)
     read: dict[Cut, Tensor] = field(default_factory=dict)
+    slopes: dict[Any, Tensor] = field(default_factory=dict)
+
+    def slope(self, value: Tensor, cut: Cut) -> Tensor | None:
+        """∂ Σ value / ∂ the activation that quantities read at `cut`, the graph kept; None where it does not depend."""
+        if not (value.requires_grad and self.read[cut].requires_grad):
+            return None
+        found = torch.autograd.grad(value.sum(), self.read[cut], retain_graph=True, allow_unused=True)[0]
+        return found if found is None else found.detach()
 
     def gradients(self, value: Tensor, again: bool) -> dict[Cut, Tensor | None]:
         """∂ Σ value / ∂ each watched activation; `again` keeps the graph for the next quantity."""

@@ -45,6 +45,11 @@ class Quantity(ABC):
         """The quantity as a weighted sum of quantities that each live at one cut."""
         return ((1.0, self),)
 
+    @property
+    def places(self) -> tuple[Cut, ...]:
+        """All cuts that must be read to value the quantity."""
+        return (self.place,)
+
     def bind(self, net: Net) -> Quantity:
         """This quantity with names resolved: classes by the net's labels, channels by its axes."""
         return self
@@ -117,6 +122,10 @@ class Combination(Quantity):
     @property
     def terms(self) -> tuple[tuple[float, Quantity], ...]:
         return self.parts
+
+    @property
+    def places(self) -> tuple[Cut, ...]:
+        return tuple(dict.fromkeys(cut for _, term in self.parts for cut in term.places))
 
     def bind(self, net: Net) -> Quantity:
         return Combination(tuple((weight, term.bind(net)) for weight, term in self.parts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ class Rows:
 
     `values [row, of]` the quantities, `seen[cut] [row, *neuron]`, `slopes[cut, of] [row, *neuron]`; on a path
     `along[cut, of] [row]` is dF/dα = Σ slope · speed where the path's own cut is watched, and `speed` is known there.
+    `flows[cut, of]` and `held[cut]` are slopes and activations of the units that a quantity's flow is followed through.
     """
 
     subject: Tensor
@@ -32,6 +33,8 @@ class Rows:
     along: dict[Key, Tensor]
     alpha: Tensor
     speed: Tensor | None = None
+    flows: dict[Key, Tensor] = field(default_factory=dict)
+    held: dict[Cut, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.subject)

@@ -7,7 +7,7 @@ neighbours, so that one point waits for the next (`Ribbon`); an adaptive path wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,6 +17,7 @@ from .axes import axis_names
 from .cut import Cut
 from .distribution import Distribution, Draw
 from .errors import CutError, InputError, NetError, QuestionError
+from .evaluate import Valued, check_points, evaluated, leaves_of, looks_at_subject, stacked_values
 from .measures import Evidence, activation
 from .nets import Net
 from .path import Path, Ribbon
@@ -24,6 +25,7 @@ from .probe import Pass, Probe
 from .quantity import Quantity
 from .rows import Key, Rows, Tally, take
 from .shapes import spell_shape
+from .through import Through
 
 Measure = Callable[[Evidence], Tensor]
 
@@ -40,7 +42,12 @@ class Job:
     @property
     def reads(self) -> tuple[Cut, ...]:
         """The cuts that the quantities read."""
-        return tuple(dict.fromkeys(term.place for q in self.of for _, term in q.terms))
+        return tuple(dict.fromkeys(cut for q in self.of for cut in q.places))
+
+    @property
+    def flowing(self) -> tuple[int, ...]:
+        """The quantities with a flow through units in them: they have changes along a path, and no values."""
+        return tuple(q for q, of in enumerate(self.of) if any(isinstance(term, Through) for _, term in of.terms))
 
 
 @dataclass
@@ -83,19 +90,22 @@ class Sweep:
             self._find_full(subjects[:1])
         for draw in self.over.ends(self.chunk):
             self._forward(draw)
-        if not self.over.visits_subjects and not self.over.exact and any(_looks(q) for q in self.job.of):
+        if not self.over.visits_subjects and not self.over.exact and any(looks_at_subject(q) for q in self.job.of):
             for rows in torch.arange(len(subjects)).split(self.chunk):
                 done = self.probe.run(subjects[rows.to(subjects.device)], rows, mode="value")
                 self._choose(done, len(rows), rows)
 
     def _run_stream(self) -> None:
-        ribbon = Ribbon(self.count, self.residual)
+        ribbon = self._ribbon()
         for draw in self.over.draws(self.chunk):
             rows = self._rows(draw)
             if self.over.path and not self.over.exact:
                 ribbon.push(rows)
             else:
                 self.count(rows, self._exact_rates(draw) if self.over.exact else None)
+
+    def _ribbon(self) -> Ribbon:
+        return Ribbon(self.count, self.residual, self.change, self.job.flowing)
 
     def _run_adaptive(self) -> None:
         draws = self.over.draws(self.chunk)
@@ -120,7 +130,7 @@ class Sweep:
 
     def _finish(self, paths: dict[int, Path]) -> None:
         """Complete adaptive paths, counted a few points at a time, each with its neighbours."""
-        ribbon = Ribbon(self.count, self.residual)
+        ribbon = self._ribbon()
         for path in paths.values():
             rows = [row for _, row in path.rows]
             for first in range(0, len(rows), self.chunk):
@@ -135,8 +145,8 @@ class Sweep:
         row = torch.zeros(1, dtype=torch.long)
 
         def values(done: Pass) -> list[Tensor]:
-            chosen = {q: q.choose(done.read[q.place], self._label(row)) for q in _leaves(self.job.of)}
-            return [_evaluate(q, done, lambda leaf: chosen[leaf], 1) for q in self.job.of]
+            chosen = {q: q.choose(done.read[q.place], self._label(row)) for q in leaves_of(self.job.of)}
+            return [evaluated(q, done, lambda leaf: chosen[leaf], 1).value for q in self.job.of]
 
         found = self.probe.full(subject, row, values)
         self.full = {(c, q): c.place == self.over.place or found[c.place][q] for c, q in self._keys()}
@@ -145,7 +155,7 @@ class Sweep:
         """Ends of paths, values only: F(x) − F(x′), and what is chosen at the subject."""
         done = self.probe.run(draw.points, draw.subject, mode="value")
         self._note(draw, done)
-        self._measure_change(draw.instance, draw.alpha, torch.stack(self._values(done, draw.subject), 1).double().cpu())
+        self._measure_change(draw.instance, draw.alpha, stacked_values(self._values(done, draw.subject, slopes=False)))
 
     def _rows(self, draw: Draw) -> Rows:
         """Run one draw: values and slopes of every quantity at every cut."""
@@ -158,16 +168,16 @@ class Sweep:
                     f"{cut.text!r} gives {spell_shape(y)} for {len(draw.points)} points: its first dimension is no "
                     "batch. Cut where the first dimension counts points."
                 )
-        values = self._values(done, draw.subject)
+        values = self._values(done, draw.subject, slopes=needed)
         slopes: dict[Key, Tensor] = {}
-        for q, value in enumerate(values):
+        for q, valued in enumerate(values):
             if needed:
-                found = done.gradients(value, again=q + 1 < len(values))
+                found = done.gradients(valued.value, again=q + 1 < len(values))
                 self.probe.cost.backward += len(draw.points)
             for cut in self.job.at:
                 slope = found[cut.place] if needed else torch.zeros_like(done.seen[cut.place])
                 slopes[cut, q] = self._reached(slope, cut, q)
-        stacked = torch.stack([v.detach().double().cpu() for v in values], dim=1)
+        stacked = stacked_values(values)
         check_result(stacked, self.job.net, "The quantity")
         if draw.alpha is not None and not self.over.exact:
             self._measure_change(draw.instance, draw.alpha, stacked)
@@ -180,7 +190,10 @@ class Sweep:
             if speed is not None and key[0].place == self.over.place:
                 along[key] = (slope * speed).flatten(1).sum(1).double().cpu()
         alpha = torch.zeros(len(stacked), dtype=torch.float64) if draw.alpha is None else draw.alpha
-        return Rows(draw.subject, draw.instance, draw.weight, stacked, seen, slopes, along, alpha, speed)
+        self.probe.cost.backward += len(draw.points) * len(done.slopes)
+        flows = {(cut, q): flow for q, valued in enumerate(values) for cut, flow in valued.flows.items()}
+        held = {cut: done.read[cut].detach() for cut, _ in flows}
+        return Rows(draw.subject, draw.instance, draw.weight, stacked, seen, slopes, along, alpha, speed, flows, held)
 
     def _reached(self, slope: Tensor | None, cut: Cut, q: int) -> Tensor:
         if slope is None:
@@ -193,7 +206,9 @@ class Sweep:
     def _measure_change(self, instance: Tensor, alpha: Tensor | None, values: Tensor) -> None:
         if alpha is not None:
             sign = (alpha == 1.0).double() - (alpha == 0.0).double()
-            self.change.index_add_(0, instance.cpu(), values * sign[:, None])
+            changes = values * sign[:, None]
+            changes[:, list(self.job.flowing)] = 0  # added up segment by segment
+            self.change.index_add_(0, instance.cpu(), changes)
 
     def _label(self, rows: Tensor) -> Tensor | None:
         labels = self.over.labels
@@ -210,19 +225,19 @@ class Sweep:
     def _choose(self, done: Pass, points: int, subjects: Tensor, own: Tensor | None = None) -> None:
         if len(subjects) == 0:
             return
-        for leaf in _leaves(self.job.of):
+        for leaf in leaves_of(self.job.of):
             y = done.read[leaf.place].detach()
-            _check_points(y, leaf, points)
+            check_points(y, leaf, points)
             picked = leaf.choose(y if own is None else y[own.to(y.device)], self._label(subjects))
             if picked is not None:
                 known = self.chosen.setdefault(leaf, torch.full((self.instances,), -1, device=picked.device))
                 known[subjects.to(picked.device)] = picked
 
-    def _values(self, done: Pass, subject: Tensor) -> list[Tensor]:
+    def _values(self, done: Pass, subject: Tensor, slopes: bool) -> list[Valued]:
         def chosen(leaf: Quantity) -> Tensor | None:
             return self.chosen[leaf][subject.to(self.chosen[leaf].device)] if leaf in self.chosen else None
 
-        return [_evaluate(q, done, chosen, len(subject)) for q in self.job.of]
+        return [evaluated(q, done, chosen, len(subject), slopes) for q in self.job.of]
 
     def _exact_rates(self, draw: Draw) -> Callable[[Cut], Tensor]:
         """Velocities by forward mode: one more pass, for all cuts, only if a measure asks for one."""
@@ -267,47 +282,12 @@ class Sweep:
         return tuple(d + 1 for d, name in enumerate(names) if name != cut.units)
 
 
-def _leaves(of: Sequence[Quantity]) -> list[Quantity]:
-    return list(dict.fromkeys(term for q in of for _, term in q.terms))
-
-
-def _looks(q: Quantity) -> bool:
-    """Whether the quantity takes anything from the explained input."""
-    return any(type(term).choose is not Quantity.choose for _, term in q.terms)
-
-
 def _part(draw: Draw, index: Tensor) -> Draw:
     return replace(
         draw, points=take(draw.points, index), subject=draw.subject[index], instance=draw.instance[index],
         weight=draw.weight[index], alpha=None if draw.alpha is None else draw.alpha[index],
         speed=None if draw.speed is None else take(draw.speed, index),
     )  # fmt: skip
-
-
-def _evaluate(q: Quantity, done: Pass, chosen: Callable[[Quantity], Tensor | None], points: int) -> Tensor:
-    """Σ weight · term, each term at its own cut, checked to be one number a point."""
-    total: Tensor | None = None
-    for weight, term in q.terms:
-        y = done.read[term.place]
-        _check_points(y, term, points)
-        value = term.value(y, chosen(term))
-        if not isinstance(value, Tensor) or value.shape != y.shape[:1] or y.dim() == 0:
-            got = spell_shape(value) if isinstance(value, Tensor) else type(value).__name__
-            raise QuestionError(
-                f"{term!r} gives {got} on outputs {spell_shape(y)}. A quantity gives one number a point, "
-                f"{list(y.shape[:1]) or '[point]'}: lambda y: y[:, 3], or a sum over the other dimensions."
-            )
-        total = weight * value if total is None else total + weight * value
-    if total is None:
-        raise QuestionError("A quantity without terms explains nothing.")
-    return total
-
-
-def _check_points(y: Tensor, leaf: Quantity, points: int) -> None:
-    if y.dim() == 0 or len(y) != points:
-        raise QuestionError(
-            f"{leaf!r} reads {spell_shape(y)}, but {points} points were run: its first dimension is no batch."
-        )
 
 
 def _units(measure: Measure, evidence: Evidence, points: int) -> Tensor:

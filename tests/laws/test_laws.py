@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -176,7 +178,7 @@ OVERS = {
     "mixture": lambda x: 0.3 * inf.Gaussian(x, std=0.2, n=5) + 0.5 * path(x, 7, "graded") + 0.2 * inf.Point(x),
     **{rule: lambda x, rule=rule: path(x, 13, rule) for rule in RULES},
     "adaptive, long": lambda x: path(x, 40, "adaptive"),
-    "adaptive, with a tolerance": lambda x: path(x, 60, "adaptive", tol=1e-3),
+    "adaptive, with a tolerance": lambda x: path(x, 60, "adaptive", tol=3e-2),
 }
 
 
@@ -425,17 +427,30 @@ def test_residual_does_not_cancel():
 @given(seeds, st.sampled_from([1e-1, 1e-2, 1e-3]), st.sampled_from(["INPUT", "1", "3"]))
 def test_a_tolerance_is_kept_or_all_points_are_spent(seed, tol, at):
     net, x, n = worlds.smooth_mlp(seed=seed % 5), noise(1, 4, seed=seed), 65
-    a = ask(net, at, inf.Class(0), path(x, n, "adaptive", tol=tol), inf.contribution)
-    kept = float(a.residual) <= tol * abs(float(a.gap.change)) + ROUNDING
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", inf.InfluentWarning)
+        a = ask(net, at, inf.Class(0), path(x, n, "adaptive", tol=tol), inf.contribution)
+    kept = float(a.gap.absolute) <= tol * abs(float(a.gap.change)) + ROUNDING
     assert kept or a.cost.forward == n + 1
+    assert [f"above tol={tol:g}" in str(w.message) for w in said] == [True] * (not kept)
 
 
 @pytest.mark.parametrize("at", ["INPUT", "1"])
-def test_a_coarse_tolerance_stops_after_the_first_round(at):
+def test_a_coarse_tolerance_stops_after_the_second_round(at):
     net, x = worlds.smooth_mlp(), noise(1, 4)
     a = ask(net, at, inf.Class(0), path(x, 65, "adaptive", tol=0.5), inf.contribution)
-    assert a.cost.forward == 9 + 1
-    assert float(a.residual) <= 0.5 * abs(float(a.gap.change))
+    assert a.cost.forward == 9 + 8 + 1
+    assert float(a.gap.absolute) <= 0.5 * abs(float(a.gap.change))
+
+
+def test_each_input_has_its_own_tolerance_and_stops_by_itself():
+    net, x = worlds.smooth_mlp(), noise(4, 4, seed=8)
+    together = inf.influence(net, "1", inf.Class(0), path(x, 257, "adaptive", tol=1e-4), inf.contribution)
+    alone = [inf.influence(net, "1", inf.Class(0), path(x[k : k + 1], 257, "adaptive", tol=1e-4), inf.contribution)
+             for k in range(4)]  # fmt: skip
+    assert float(together.gap.relative.max()) <= 1e-4
+    assert together.cost.forward - 1 == sum(a.cost.forward - 1 for a in alone)
+    close(together.values, torch.cat([a.values for a in alone]), 1e-12)
 
 
 @given(
