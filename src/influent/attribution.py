@@ -201,9 +201,35 @@ class Attribution:
         return Ranking(Ranked(p, float(values[p]), abs(float(values[p])) / total, self._name(p)) for p in places)
 
     def _name(self, index: tuple[int, ...]) -> str:
+        nicknames = {} if self.net is None else self.net.nicknames.get(self.question.at.place.text, {})
+        if self.axes == (self.question.at.units,) and index[0] in nicknames:
+            return f"{self.axes[0]} {index[0]} ({nicknames[index[0]]})"
         if self.axes and len(self.axes) == len(index):
             return ", ".join(f"{axis} {i}" for axis, i in zip(self.axes, index, strict=True))
         return str(index[0] if len(index) == 1 else index)
+
+    def sentence(self, k: int = 3, of_class: int = 0) -> str:
+        """How much of the change of the score flows through the k units of largest magnitude, in words.
+
+        Shares are of F(x) − F(x′), signed, so that all units' shares add up to 100 % but for the gap; where
+        completeness does not apply, of Σ |values|. Errors: as `top`.
+        """
+        ranked = [unit for unit in self.top(k, of_class=of_class) if unit.value]
+        if not ranked:
+            return f"Nothing flows through the units of {self.question.at.place.text}."
+        axis = f"{self.axes[0]} " if self.axes and len(self.axes) == 1 else ""
+        names = ", ".join((unit.name or str(unit.index)).removeprefix(axis) for unit in ranked)
+        names = f"{axis.strip()}{'s' * (len(ranked) > 1)} {names}" if axis else f"units {names}"
+        place = f"of {self.question.at.place.text}"
+        if self.gap is None:
+            share = sum(u.share for u in ranked)
+            return f"{share:.0%} of all influence, whatever its sign, is that of {names} {place}."
+        change = float(self.gap.change.flatten()[of_class])
+        whole = sum(u.value for u in ranked)
+        parts = ", ".join(f"{u.value / change:+.0%}" for u in ranked) if change else ""
+        if not change:
+            return f"The score does not change on the path; {names} {place} carry {whole:+.3g}."
+        return f"{whole / change:.0%} of the score's change flows through {names} {place} ({parts})."
 
     def to_frame(self) -> Any:
         """A pandas table, one line for each instance and unit. Errors: `InputError` where pandas is missing."""

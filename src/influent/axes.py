@@ -18,6 +18,8 @@ _FIRST = (
 _LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
 _WIDTHS = ("out_channels", "num_features", "num_channels", "out_features", "embedding_dim", "embed_dim")
 _INPUT_WIDTHS = ("in_channels", "num_features", "num_channels", "in_features", "embed_dim", "input_size")
+# Modules that leave every number where it is.
+_SAME_SHAPE = ("torch.nn.modules.activation", "torch.nn.modules.dropout")
 _NAMES = {
     (2, 1): ("channel",),
     (3, 1): ("channel", "position"),
@@ -42,11 +44,13 @@ class Layer:
 class Channels:
     """What is known of the channels at a place: the layers that decide there, weighed against an activation's shape.
 
-    `own` says that the layers are the module's own, or inside it, and not around it.
+    `own` says that the layers are the module's own, or inside it, and not around it; `turned`, that a module which is
+    not known stands behind them, and may have moved the channels.
     """
 
     layers: frozenset[Layer]
     own: bool = False
+    turned: bool = False
 
     def dim(self, shape: Sequence[int]) -> int | None:
         """The dimension of `[point, *neuron]` that counts channels, or None where it is not known.
@@ -59,14 +63,19 @@ class Channels:
         2
         """
         last = len(shape) - 1
-        if all(size == 1 for size in shape[2:]):
+        if len(shape) < 3 or (len(shape) > 3 and all(size == 1 for size in shape[2:])):
             return 1
-        pictures = bool(self.layers) and all(a.first and a.dims in (0, len(shape)) for a in self.layers)
-        if pictures and (self.own or shape[-1] == shape[-2]):
-            return 1
+        if self.turned and shape[1] == shape[last]:
+            return None
         wide = {d for d in (1, last) if any(layer.width == shape[d] for layer in self.layers)}
+        pictures = bool(self.layers) and all(a.first and a.dims in (0, len(shape)) for a in self.layers)
+        moved = wide == {last} and shape[1] == shape[2] != shape[last]
+        if pictures and not moved and (self.own or shape[-1] == shape[-2]):
+            return 1
         if len(wide) == 2:
-            wide = {1 if a.first else last for a in self.layers if a.width == shape[1 if a.first else last]}
+            # A layer says where it counts only in activations of its own kind, not in tokens made of a picture.
+            known = [a for a in self.layers if a.dims in (0, len(shape))]
+            wide = {1 if a.first else last for a in known if a.width == shape[1 if a.first else last]}
         if not wide and pictures:
             return 1
         return wide.pop() if len(wide) == 1 else None
@@ -80,7 +89,8 @@ def channels_at(root: nn.Module, cut: Cut) -> Channels:
     """
     if cut.name == "INPUT":
         return Channels(frozenset({Layer(True, 0, dims) for dims in (4, 5)}), own=True)
-    if layer := _layer(find_module(root, cut), cut.is_input_side):
+    module = find_module(root, cut)
+    if layer := _layer(module, cut.is_input_side):
         return Channels(frozenset({layer}), own=True)
     modules = dict(root.named_modules(remove_duplicate=False))
     name = "" if cut.name == "OUTPUT" else cut.name
@@ -93,7 +103,8 @@ def channels_at(root: nn.Module, cut: Cut) -> Channels:
             siblings = (modules[f"{name}.{sibling}".lstrip(".")] for sibling in reversed(before))
             found = next(filter(None, map(_inside, siblings)), found)
         found = found or _inside(modules[name])
-    return Channels(found)
+    same = cut.is_input_side or isinstance(module, nn.Identity) or type(module).__module__ in _SAME_SHAPE
+    return Channels(found, turned=not same)
 
 
 def _inside(module: nn.Module, input_side: bool = False) -> frozenset[Layer]:

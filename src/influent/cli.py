@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import io
 import os
 import signal
 import sys
@@ -22,8 +21,9 @@ from typing import Any
 from .errors import InfluentError, InfluentWarning, InputError, nearest
 
 EXPLAIN: dict[str, Any] = {
-    "net": "efficientnet-lite0", "weights": None, "labels": None, "transform": None, "device": "cpu", "at": None,
-    "of": None, "over": None, "baseline": None, "measure": None, "top": 3, "chunk": 16, "out": None,
+    "net": "efficientnet-lite0", "weights": None, "labels": None, "transform": None, "nicknames": None,
+    "device": "cpu", "at": None, "of": None, "over": None, "baseline": None, "measure": None, "top": 3, "chunk": 16,
+    "out": None,
 }  # fmt: skip
 
 
@@ -81,21 +81,21 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--of", help="which behaviour (default: the predicted class, and that class but not the runner-up)"
     )
-    explain.add_argument(
-        "--over", help="over which inputs: Point, Gaussian(std=0.1), \"Line('blur', n=129)\" (default: Line)"
-    )
-    explain.add_argument(
-        "--baseline", action="append", metavar="NAME",
-        help="where the line begins: black, white, grey, mean, blur, or a photo; given again: their mixture",
-    )  # fmt: skip
     explain.add_argument("--measure", help="contribution (default on a line), gradient, activation, magnitude, ...")
-    explain.add_argument("--top", type=int, help="how many units (default 3)")
-    explain.add_argument("--chunk", type=int, help="points per pass: less memory, same result (default 16)")
-    explain.add_argument(
-        "--out", metavar="DIR", help="folder for the page, the pictures and the values (default: why-PHOTO)"
-    )
+    _add_path(explain)
     explain.add_argument("--config", metavar="FILE", help="read these options from a TOML file; the command line wins")
     explain.set_defaults(run=_explain)
+    layers = commands.add_parser(
+        "conductance", help="how a score flows through every layer: a table, out of one sweep",
+        description="Total conductance of every unit at every place that all paths cross, with the gap at each.",
+        epilog="example: influent conductance cat.jpg --net googlenet --over 'Line(tol=0.01, n=513)'",
+    )  # fmt: skip
+    layers.add_argument("photo", metavar="PHOTO", help="a picture file, - for standard input, or an example: coffee")
+    _add_net(layers)
+    layers.add_argument("--at", help="which layers: inception_3a/channel,inception_4c/channel (default: the trunk)")
+    layers.add_argument("--of", help="which behaviour (default: the predicted class)")
+    _add_path(layers)
+    layers.set_defaults(run=_conductance, config=None, measure=None)
     cuts = commands.add_parser("cuts", help="list the places at which a net can be cut")
     _add_net(cuts)
     cuts.set_defaults(run=_cuts)
@@ -114,7 +114,24 @@ def _add_net(command: argparse.ArgumentParser) -> None:
     command.add_argument("--weights", metavar="FILE", help="safetensors or .pth, instead of the net's own; or: random")
     command.add_argument("--labels", metavar="FILE", help="class names, one a line, or JSON")
     command.add_argument("--transform", metavar="NAME", help="package.module:function, photo -> tensor")
+    command.add_argument("--nicknames", metavar="FILE", help='JSON: {"inception_3a": {"52": "glare"}}')
     command.add_argument("--device", metavar="NAME", help="where the net runs: cpu (default), cuda, cuda:1, mps")
+
+
+def _add_path(command: argparse.ArgumentParser) -> None:
+    """The options that say over which inputs, and where to."""
+    command.add_argument(
+        "--over", help="over which inputs: Point, Gaussian(std=0.1), \"Line('blur', n=129)\" (default: Line)"
+    )
+    command.add_argument(
+        "--baseline", action="append", metavar="NAME",
+        help="where the line begins: black, white, grey, mean, blur, or a photo; given again: their mixture",
+    )  # fmt: skip
+    command.add_argument("--top", type=int, help="how many units (default 3)")
+    command.add_argument("--chunk", type=int, help="points per pass: less memory, same result (default 16)")
+    command.add_argument(
+        "--out", metavar="DIR", help="folder for the page, the pictures and the values (default: why-PHOTO)"
+    )
 
 
 class _Version(argparse.Action):
@@ -133,7 +150,7 @@ class _Version(argparse.Action):
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """Defaults, overridden by the TOML file, overridden by the command line."""
     chosen = {**EXPLAIN, **(_config(options.config) if options.config else {})}
-    return {**chosen, **{key: value for key in EXPLAIN if (value := getattr(options, key)) is not None}}
+    return {**chosen, **{key: value for key in EXPLAIN if (value := getattr(options, key, None)) is not None}}
 
 
 def _config(file: str) -> dict[str, Any]:
@@ -163,6 +180,12 @@ def _net(chosen: dict[str, Any]) -> Any:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     net = zoo.load(chosen["net"], chosen["weights"], chosen["labels"], chosen["transform"])
+    if chosen["nicknames"]:
+        from dataclasses import replace
+
+        from .zoo.files import read_nicknames
+
+        net = replace(net, nicknames=read_nicknames(chosen["nicknames"]))
     try:
         net.module.to(chosen["device"])
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
@@ -171,17 +194,11 @@ def _net(chosen: dict[str, Any]) -> Any:
 
 
 def _explain(options: argparse.Namespace) -> int:
+    from .explain import PAGE, explain_photo
+
     started = time.perf_counter()
     chosen = _settings(options)
-    for name in ("top", "chunk"):
-        if chosen[name] < 1:
-            raise InputError(f"--{name} {chosen[name]}: give 1 or more.")
-    photo = _photo(options.photo)
-
-    from .explain import PAGE, Request, explain_photo
-
-    words = {word: chosen[word] for word in ("at", "of", "over", "measure", "top", "chunk")}
-    request = Request(_net(chosen), chosen["net"], baselines=tuple(chosen["baseline"] or ()), **words)
+    photo, request = _request(options, chosen)
     if isinstance(photo, Path) and photo.is_dir():
         return _explain_each(request, photo, Path(chosen["out"] or f"why-{photo.resolve().name}"))
     out = Path(chosen["out"] or f"why-{Path(photo.name).stem}")
@@ -191,6 +208,43 @@ def _explain(options: argparse.Namespace) -> int:
     print(f"{request.name} on {photo.name}: {said}")
     for answer in made.answers:
         print("", answer.title, *_answer_lines(answer.attribution, answer.ranked), sep="\n")
+    print(f"\npage   {out / PAGE}\ntime   {time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def _request(options: argparse.Namespace, chosen: dict[str, Any]) -> tuple[Any, Any]:
+    """The photo, and what is asked about it."""
+    for name in ("top", "chunk"):
+        if chosen[name] < 1:
+            raise InputError(f"--{name} {chosen[name]}: give 1 or more.")
+    photo = _photo(options.photo)
+
+    from .explain import Request
+
+    words = {word: chosen[word] for word in ("at", "of", "over", "measure", "top", "chunk")}
+    return photo, Request(_net(chosen), chosen["net"], baselines=tuple(chosen["baseline"] or ()), **words)
+
+
+def _conductance(options: argparse.Namespace) -> int:
+    from .explain import PAGE, conductance_of_photo
+    from .views.layers import COLUMNS, layer_row
+
+    started = time.perf_counter()
+    chosen = _settings(options)
+    photo, request = _request(options, chosen)
+    out = Path(chosen["out"] or f"flow-{Path(photo.name).stem}")
+    with _Bar() as progress:
+        made = conductance_of_photo(request, photo, out, progress)
+    rows = [COLUMNS, *(layer_row(a, request.top) for a in made.found)]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS))]
+    print(f"{request.name} on {photo.name}: {made.title}\n")
+    print(
+        *("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows),
+        sep="\n",
+    )
+    print("", *(a.sentence(request.top) for a in made.found), sep="\n")
+    if made.beginning is not None:
+        print(f"\nbaseline: {made.beginning}")
     print(f"\npage   {out / PAGE}\ntime   {time.perf_counter() - started:.1f} s")
     return 0
 
@@ -220,9 +274,9 @@ def _photo(name: str) -> Any:
             raise InputError(
                 "- reads the photo from standard input, and nothing is piped in: influent explain - < cat.jpg"
             )
-        stream: Any = io.BytesIO(sys.stdin.buffer.read())
-        stream.name = "standard-input"
-        return stream
+        from .explain import Piped
+
+        return Piped(sys.stdin.buffer.read())
     from .photos import EXAMPLES, example
 
     if not Path(name).exists():

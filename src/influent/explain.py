@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -15,21 +15,37 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from .ask import influence
+from .attribution import Attribution
+from .baselines import Beginning, beginning
 from .cut import Cut, as_cut
 from .distribution import Distribution, Mixture
 from .distributions import Line
 from .errors import InputError, QuestionError, StoreError
 from .language import parse
+from .measures import contribution
 from .nets import Net
+from .places import middle, trunk
+from .probe import CutInfo
 from .quantity import as_quantity
 from .store import fresh_folder, seal, write
-from .views.explanation import Explanation, explain, middle, write_page
+from .views.explanation import Explanation, default_questions, explain, predict, write_page
 from .views.index import SIGNATURE, Entry, index_page
+from .views.layers import layers_page
 
 PAGE, INDEX = "explanation.html", "index.html"
 # Endings that Pillow has no plugin for, and that phones write.
 _PHONES = (".heic", ".heif", ".avif")
 Progress = Callable[[int], None]
+
+
+class Piped(io.BytesIO):
+    """A photo that came through standard input."""
+
+    name = "standard-input"
+
+
+Picture = Path | Piped
 
 
 @dataclass(frozen=True)
@@ -54,8 +70,8 @@ class Request:
         of, over, measure = (
             None if text is None else parse(text, names={"x": x}) for text in (self.of, self.over, self.measure)
         )
-        place = self.at or self.net.layer
-        at = middle(self.net, x) if place is None else as_cut(place)
+        place = (self.at or self.net.layer or "").partition(",")[0]
+        at = as_cut(place) if place else middle(self.net, x)
         return at, [] if of is None else [as_quantity(of)], self._from_baselines(over, x), measure
 
     def _from_baselines(self, over: Distribution | None, x: Tensor) -> Distribution | None:
@@ -71,31 +87,77 @@ class Request:
         return lines[0] if len(lines) == 1 else Mixture(tuple((1.0, line) for line in lines))
 
 
-def explain_photo(
-    request: Request, photo: Path | io.BytesIO, out: Path, progress: Progress | None = None
-) -> Explanation:
+def explain_photo(request: Request, photo: Picture, out: Path, progress: Progress | None = None) -> Explanation:
     """One photo: its answers, stored in the folder `out` with their page and pictures. Errors as `influence`."""
     started = perf_counter()
     x = request.net.read(photo)
-    name = getattr(photo, "name", str(photo))
     with fresh_folder(out) as work:
         made = explain(request.net, x, *request.words(x), top=request.top, chunk=request.chunk, progress=progress)
-        data = photo.getvalue() if isinstance(photo, io.BytesIO) else photo.read_bytes()
-        about = {"photo": {"name": name, "sha256": hashlib.sha256(data).hexdigest()}, "net_name": request.name}
-        _store(made, about, work)
-        write_page(made, name, work, perf_counter() - started)
+        answers = [(answer.name, answer.title, answer.attribution) for answer in made.answers]
+        _store(answers, _about(request, photo, made.predictions), work)
+        write_page(made, photo.name, work, perf_counter() - started)
         seal(work)
     return made
 
 
-def _store(made: Explanation, about: dict[str, Any], folder: Path) -> None:
-    """Each answer's values and question; the first at the top, further ones in folders of their names."""
-    about["predictions"] = [{"class": name, "probability": p} for name, p in made.predictions]
-    for k, answer in enumerate(made.answers):
-        place = folder / answer.name if k else folder
+def _about(request: Request, photo: Picture, predictions: Sequence[tuple[Any, float]]) -> dict[str, Any]:
+    """What is stored beside every answer about a photo."""
+    data = photo.getvalue() if isinstance(photo, Piped) else photo.read_bytes()
+    named = [(n if isinstance(n, str) else request.net.label(n), p) for n, p in predictions]
+    return {
+        "photo": {"name": photo.name, "sha256": hashlib.sha256(data).hexdigest()},
+        "net_name": request.name,
+        "predictions": [{"class": name, "probability": p} for name, p in named],
+    }
+
+
+def _store(answers: Sequence[tuple[str, str, Attribution]], about: dict[str, Any], folder: Path) -> None:
+    """Name, title and attribution of each answer: the first at the top, further ones in folders of their names."""
+    for k, (name, title, attribution) in enumerate(answers):
+        place = folder / name if k else folder
         place.mkdir(exist_ok=True)
-        write(answer.attribution, place, title=answer.title, **about)
+        write(attribution, place, title=title, **about)
         seal(place)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Total conductance at several layers out of one sweep, and how the path began."""
+
+    title: str
+    found: tuple[Attribution, ...]
+    beginning: Beginning | None
+
+
+def conductance_of_photo(request: Request, photo: Picture, out: Path, progress: Progress | None = None) -> Layers:
+    """Total conductance of a photo at every layer of the trunk, or at those of `request.at`, out of one sweep.
+
+    Stored in the folder `out` with a page. Without `of`, the predicted class. Errors as `influence`.
+    """
+    started = perf_counter()
+    net, x = request.net, request.net.read(photo)
+    _, of, over, _ = request.words(x)
+    over = over or Line(None, x)
+    predictions = predict(net, x)
+    quantity = of[0] if of else default_questions(net, predictions)[0]
+    places = [as_cut(place) for place in request.at.split(",")] if request.at else _channels(trunk(net, x))
+    with fresh_folder(out) as work:
+        found = influence(net, places, quantity, over, contribution, chunk=request.chunk, progress=progress)
+        began = beginning(net, over) if isinstance(over, Line) and predictions else None
+        made = Layers(f"Where does {quantity.describe(net)} flow?", tuple(found.values()), began)
+        answers = [(f"layer-{k + 1}", f"Conductance at {cut.text}", a) for k, (cut, a) in enumerate(found.items())]
+        _store(answers, _about(request, photo, predictions), work)
+        title, named = f"{photo.name}: {made.title}", [(net.label(i), p) for i, p in predictions]
+        text = layers_page(title, named, made.found, str(began or ""), request.top, perf_counter() - started)
+        (work / PAGE).write_text(text, encoding="utf-8")
+        seal(work)
+    return made
+
+
+def _channels(places: Sequence[CutInfo]) -> list[Cut]:
+    if not places:
+        raise QuestionError("No layer of this net is known to have channels: say which units, --at LAYER,LAYER.")
+    return [Cut(f"{place.name}/channel") for place in places]
 
 
 def explain_folder(request: Request, folder: Path, out: Path) -> Iterator[Entry]:

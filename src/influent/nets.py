@@ -24,7 +24,8 @@ class Net:
       baselines can be named and pictures drawn over the photo;
     - `baseline`: the name of the default baseline, or a function `x → baseline`;
     - `axes`: names of the neuron axes of cuts, `{"features.*": ("row", "column", "channel")}`;
-    - `layer`: the cut that the command line explains when none is asked for.
+    - `layer`: the cut that the command line explains when none is asked for;
+    - `nicknames`: names for single units, `{"inception_3a": {52: "glare"}}`, which rankings then show.
 
     `torch.compile`d and `DataParallel` nets are unwrapped. Errors: `NetError` for traced nets.
 
@@ -38,6 +39,7 @@ class Net:
     baseline: str | Callable[[Tensor], Tensor] | None = None
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     layer: str | None = None
+    nicknames: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "module", _unwrap(self.module))

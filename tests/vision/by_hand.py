@@ -1,4 +1,4 @@
-"""The same answers without influent: a hook that puts a leaf in place of a module's output, one point at a time."""
+"""The same answers by plain torch: a leaf in place of a module's output, one point at a time. Only `line` is ours."""
 
 from __future__ import annotations
 

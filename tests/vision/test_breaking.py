@@ -9,7 +9,7 @@ import torch
 
 import influent as inf
 from tests.vision import own
-from tests.vision.architectures import CLASSES, ROWS, mean_of_a_map
+from tests.vision.architectures import CLASSES, LAST, PICTURE, ROWS, SEQUENCE, mean_of_a_map
 from tests.vision.by_hand import AGREE, Built, build, relative
 
 F = inf.Class(1)
@@ -124,6 +124,41 @@ def test_a_picture_as_wide_as_a_layer_does_not_turn_the_axes(vision, size):
     a = inf.influence(net, ["features.denseblock1/channel", "features:in/channel"], F, inf.Point(x))
     assert a["features.denseblock1/channel"].values.shape == (1, 256)
     assert a["features:in/channel"].values.shape == (1, 3)
+
+
+def test_where_every_side_is_as_long_a_turned_picture_is_not_taken_for_one_that_is_not(vision):
+    # Two of a block's modules turn pictures around and back: 16 rows, 16 columns and 16 channels do not show it.
+    net = torch.nn.Sequential(vision.models.convnext.CNBlock(16, 1.0, 0.0)).eval()
+    found = {c.name: c.axes for c in inf.cuts(net, torch.zeros(1, 16, 16, 16))}
+    assert (found["0.block.0"], found["0.block.2"], found["0.block.5"]) == (PICTURE, LAST, LAST)
+    assert found["0.block.1"] in (LAST, None)
+    assert found["0.block.6"] in (PICTURE, None)
+
+
+class Stem(torch.nn.Module):
+    """A picture → tokens [point, 16, 8], by two convolutions, the first of which is as wide as there are tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 16, 2, 2), torch.nn.Conv2d(16, 8, 2, 2)
+
+    def forward(self, x):
+        return self.second(self.first(x)).flatten(2).transpose(1, 2)
+
+
+def test_pictures_that_become_tokens_or_are_turned_are_not_taken_for_what_they_were(vision):
+    net = vision.timm.create_model("test_vit", img_size=64).eval()
+    found = {c.name: c.axes for c in inf.cuts(net, torch.zeros(1, 3, 64, 64))}
+    assert found["patch_embed.proj"] == PICTURE
+    assert found["patch_embed"] in (LAST, None)  # [point, 4, 4, 64]
+    found = {c.name: c.axes for c in inf.cuts(torch.nn.Sequential(Stem()).eval(), torch.zeros(1, 3, 16, 16))}
+    assert (found["0.first"], found["0.second"]) == (PICTURE, PICTURE)
+    assert found["0"] in (SEQUENCE, None)
+
+
+def test_one_score_a_word_is_one_channel_of_many_words():
+    found = {c.name: c.axes for c in inf.cuts(own.Reader(CLASSES).eval(), torch.zeros(2, 12, dtype=torch.long))}
+    assert (found["turn"], found["score"]) == (SEQUENCE, SEQUENCE)
 
 
 def test_checkpointed_blocks_are_cut_around_not_inside(vision):

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from influent.ask import influence
 from influent.attribution import Attribution, Ranking
-from influent.cut import INPUT, OUTPUT, Cut
+from influent.cut import OUTPUT, Cut
 from influent.distribution import Distribution
 from influent.distributions import Line, Point
 from influent.errors import NetError, QuestionError
 from influent.measures import contribution, gradient
 from influent.nets import Net
-from influent.probe import Probe, activations, cuts
+from influent.probe import activations
 from influent.quantities import Class
 from influent.quantity import Quantity
 
@@ -70,28 +70,6 @@ def default_questions(net: Net, predictions: Sequence[tuple[int, float]]) -> lis
         raise QuestionError("This net gives no classes [point, class], so say what is asked: --of, or of=.")
     first, second = (_class(net, index) for index, _ in predictions[:2])
     return [first, first - second]
-
-
-def middle(net: Net, x: Tensor) -> Cut:
-    """The channels of a middle layer: of the places that every path crosses, the one nearest two thirds of the way.
-
-    Places count that run once and whose channels have positions; modules made of others (blocks) come first. Errors:
-    `QuestionError` where there is none.
-    """
-    every = cuts(net, x)
-    places = [c for c in every if c.calls == 1 and len(c.axes or ()) > 1 and "channel" in (c.axes or ())]
-    with Probe(net, [Cut(c.name) for c in places], [OUTPUT], INPUT, None, 1) as probe:
-        row = torch.zeros(1, dtype=torch.long)
-        full = probe.full(x, row, lambda done: [done.read[OUTPUT].flatten(1).sum(1)]) if places else {}
-    crossed = [c for c in places if full[Cut(c.name)][0]]
-    blocks = [c for c in crossed if any(net.module.get_submodule(c.name).children())]
-    found = min(blocks or crossed, key=lambda c: abs(every.index(c) - 2 / 3 * len(every)), default=None)
-    if found is None:
-        raise QuestionError(
-            "No middle layer of this net is known to have channels: say which units, --at LAYER/channel (at= in "
-            "Python). `influent cuts` lists the places; inf.Net(module, axes=...) names their axes."
-        )
-    return Cut(f"{found.name}/channel")
 
 
 def _class(net: Net, index: int) -> Class:

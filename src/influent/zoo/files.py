@@ -212,3 +212,25 @@ def read_labels(file: str | os.PathLike[str]) -> tuple[str, ...]:
     while len(names) > 1 and not names[-1].strip():
         names.pop()
     return tuple(name.strip() for name in names)
+
+
+def read_nicknames(file: str | os.PathLike[str]) -> dict[str, dict[int, str]]:
+    """Names for single units by place and index, from JSON: `{"inception_3a": {"52": "glare", "31": "red"}}`.
+
+    Errors: `InputError` for other files.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "names.json").write_text('{"conv1": {"3": "edges"}}')
+    ...     read_nicknames(f"{folder}/names.json")
+    {'conv1': {3: 'edges'}}
+    """
+    path = Path(file).expanduser()
+    _check_there(path, "nicknames")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        return {str(place): {int(k): str(name) for k, name in units.items()} for place, units in found.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f'{path} cannot be read as nicknames: {error}. Write JSON: {{"inception_3a": {{"52": "glare"}}}}.'
+        ) from None

@@ -1,0 +1,50 @@
+"""Where to look in a net that one does not know: the places that every path crosses, and a middle one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .cut import INPUT, OUTPUT, Cut
+from .errors import QuestionError
+from .nets import Net
+from .probe import CutInfo, Probe, cuts
+
+
+def trunk(net: Net, x: Tensor) -> list[CutInfo]:
+    """The places that every path from the input to the output crosses, in the order in which they run.
+
+    Places count that run once and whose channels are known; modules made of others (blocks), where there are any such
+    places, and single layers else. `x [1, *shape]`. Contributions at each of them add up to F(x) − F(x′).
+
+    >>> net = Net(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(72, 2)).eval())
+    >>> [place.name for place in trunk(net, torch.zeros(1, 3, 5, 5))]
+    ['0', '1', '2']
+    """
+    places = [c for c in cuts(net, x) if c.calls == 1 and c.axes and "channel" in c.axes]
+    if not places:
+        return []
+    with Probe(net, [Cut(c.name) for c in places], [OUTPUT], INPUT, None, 1) as probe:
+        row = torch.zeros(1, dtype=torch.long)
+        full = probe.full(x, row, lambda done: [done.read[OUTPUT].flatten(1).sum(1)])
+    crossed = [c for c in places if full[Cut(c.name)][0]]
+    return [c for c in crossed if any(net.module.get_submodule(c.name).children())] or crossed
+
+
+def middle(net: Net, x: Tensor) -> Cut:
+    """The channels of a middle layer: of the trunk's places whose channels have positions, the one nearest two thirds.
+
+    Two thirds of the way in the order in which modules run. Errors: `QuestionError` where there is none.
+    """
+    order = [c.name for c in cuts(net, x)]
+    found = min(
+        (c for c in trunk(net, x) if len(c.axes or ()) > 1),
+        key=lambda c: abs(order.index(c.name) - 2 / 3 * len(order)),
+        default=None,
+    )
+    if found is None:
+        raise QuestionError(
+            "No middle layer of this net is known to have channels: say which units, --at LAYER/channel (at= in "
+            "Python). `influent cuts` lists the places; inf.Net(module, axes=...) names their axes."
+        )
+    return Cut(f"{found.name}/channel")
