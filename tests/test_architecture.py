@@ -63,7 +63,7 @@ EXPORTED = [
     "Gaussian", "INPUT", "InfluentError", "InfluentWarning", "InputError", "Label", "Line", "Net", "NetError",
     "OUTPUT", "PixelTransform", "Point", "Predicted", "Probability", "Quantity", "Question", "QuestionError",
     "Rest", "RunnerUp", "StoreError", "Through", "Unit", "activation", "activations", "comparative", "conductance",
-    "contribution", "cuts", "example", "gradient", "gradient_times_activation", "gradient_times_input",
+    "conductance_of_units",    "contribution", "cuts", "example", "gradient", "gradient_times_activation", "gradient_times_input",
     "influence", "integrated_gradients", "internal_influence", "layer_integrated_gradients", "load",
     "magnitude", "parse", "saliency", "save", "show", "smoothgrad", "square", "what_drives", "zoo",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -178,6 +178,46 @@ class Attribution:
             question=replace(self.question, at=at),
         )  # fmt: skip
 
+    def groups(self, groups: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+        """Sums over named groups of units, `[instance]` each, of units along one axis: `{"warm": [3, 17]}`.
+
+        Errors: `QuestionError` where units have several axes (sum them first, `a.by("channel")`), or are not there.
+        """
+        if self.axes is None or len(self.axes) != 1:
+            raise QuestionError(
+                f"Groups are of units along one axis, and these have {self.axes}: a.by('channel') first."
+            )
+        size = self.values.shape[-1]
+        for name, units in groups.items():
+            if bad := [u for u in units if not -size <= u < size]:
+                raise QuestionError(f"The group {name!r} has the unit {bad[0]}, and there are {size} units, from 0.")
+        return {name: self.values[..., list(units)].sum(-1) for name, units in groups.items()}
+
+    def mean(self, labels: Sequence[Any]) -> Attribution:
+        """The mean over the rows of each label, `labels [instance]`: one row a label, in the order of their first rows.
+
+        With `count`, and `stderr` between the rows of a label. Gap, change and residual are means, too. Errors:
+        `QuestionError` where there is not one label a row.
+        """
+        if len(labels) != len(self.instances):
+            raise QuestionError(f"There are {len(labels)} labels for {len(self.instances)} rows. Give one for each.")
+        names = tuple(dict.fromkeys(labels))
+        rows = [torch.tensor([k for k, label in enumerate(labels) if label == name]) for name in names]
+
+        def means(x: Tensor | None) -> Tensor | None:
+            return None if x is None else torch.stack([x[r.to(x.device)].mean(0) for r in rows])
+
+        values = self.values.double() if self.values.device.type != "mps" else self.values
+        spread = [
+            values[r.to(values.device)].std(0) / len(r) ** 0.5 if len(r) > 1 else values[0] * torch.nan for r in rows
+        ]
+        gap = self.gap and Gap(_given(means(self.gap.signed)), _given(means(self.gap.change)))
+        return replace(
+            self, values=_given(means(values)).to(self.values.dtype), instances=names, gap=gap,
+            residual=means(self.residual), stderr=torch.stack(spread).to(self.values.dtype),
+            count=torch.tensor([len(r) for r in rows]),
+        )  # fmt: skip
+
     def top(self, k: int, sign: str | None = None, of_class: int = 0) -> Ranking:
         """The k units of largest magnitude, sign shown; `sign="+"` or `"-"` takes one side only.
 
@@ -263,6 +303,10 @@ class Attribution:
         lines += [f"  {self.summary()}"] if self.summary() else []
         lines += [f"  velocity: {self.velocity}"] if self.velocity else []
         return "\n".join(lines)
+
+
+def _given(x: Tensor | None) -> Tensor:
+    return torch.empty(0) if x is None else x
 
 
 Results = Attribution | Mapping[Any, Any]

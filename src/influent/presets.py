@@ -16,7 +16,8 @@ from .distributions import Gaussian, Line, Point
 from .measures import contribution, gradient, gradient_times_activation
 from .nets import Net
 from .quantities import Class, Predicted, Unit
-from .quantity import Combination, Quantity
+from .quantity import Combination, Quantity, as_quantity
+from .through import Through
 
 Of = Quantity | Callable[[Tensor], Tensor]
 _PREDICTED = Predicted()
@@ -90,6 +91,19 @@ def conductance(
     return influence(net, layer, of, Line(baseline, x, n, rule), contribution)
 
 
+def conductance_of_units(
+    net: Net | nn.Module, x: Tensor, layer: Cut | str, units: Any, of: Of = _PREDICTED, baseline: Any = None,
+    n: int = 65, rule: str = "adaptive",
+) -> Attribution:  # fmt: skip
+    """(x − x′) ∫ Σ_units ∂F/∂y · ∂y/∂x dα: a layer's units, seen on the input. Source: Dhamdhere et al. 2018, Eq 2.
+
+    >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
+    >>> conductance_of_units(net, x, "0", [1, 3], baseline=0 * x, n=9).values.shape
+    torch.Size([1, 3])
+    """
+    return influence(net, INPUT, Through(units, layer, as_quantity(of)), Line(baseline, x, n, rule), contribution)
+
+
 def layer_integrated_gradients(
     net: Net | nn.Module, layer: Cut | str, start: Tensor, end: Tensor, given: Any, of: Of = _PREDICTED, n: int = 65,
     rule: str = "adaptive",
@@ -129,7 +143,7 @@ def comparative(net: Net | nn.Module, x: Tensor, layer: Cut | str, this: Quantit
 
 _METHODS: tuple[Callable[..., Attribution], ...] = (
     saliency, gradient_times_input, smoothgrad, integrated_gradients, internal_influence, conductance,
-    layer_integrated_gradients, what_drives, comparative,
+    conductance_of_units, layer_integrated_gradients, what_drives, comparative,
 )  # fmt: skip
 
 
@@ -142,6 +156,7 @@ def table() -> str:
     net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
     words = {
         "net": net, "x": x, "layer": "0", "of": Predicted(), "baseline": 0 * x, "n": 3, "unit": Unit(2, "0"),
+        "units": [1, 2],
         "this": Class(0), "other": Class(1), "start": torch.zeros(1, 4), "end": torch.ones(1, 4), "given": x,
     }  # fmt: skip
     lines = ["| method | at | of | over | measure | source |", "|---|---|---|---|---|---|"]
@@ -151,7 +166,13 @@ def table() -> str:
         source = (method.__doc__ or "").partition("Source: ")[2].partition("\n\n")[0].rstrip(".")
         over = type(q.over).__name__ + ("" if q.over.place == INPUT else " at the layer")
         at = "INPUT" if q.at == INPUT else "layer"
-        of = "Unit" if isinstance(q.of, Unit) else "Class(a) - Class(b)" if isinstance(q.of, Combination) else "any"
+        of = (
+            type(q.of).__name__
+            if isinstance(q.of, Unit | Through)
+            else "Class(a) - Class(b)"
+            if isinstance(q.of, Combination)
+            else "any"
+        )
         lines.append(
             f"| [`{method.__name__}`](src/influent/presets.py) | {at} | {of} | {over} | `{q.text['measure']}` | "
             f"{' '.join(source.split())} |"

@@ -362,3 +362,37 @@ def test_units_of_declared_axes_are_named_by_them() -> None:
     assert a.axes == ("token", "channel")
     assert a.by("token").values.shape == (1, 3)
     assert a.net is net
+
+
+# Groups of units, and of rows
+
+
+def test_groups_are_sums_over_named_units() -> None:
+    a = result([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]], axes=("channel",))
+    found = a.groups({"warm": [0, 2], "cold": [1], "none": []})
+    assert {name: x.tolist() for name, x in found.items()} == {"warm": [5, 40], "cold": [2, 16], "none": [0, 0]}
+
+
+def test_lessons_on_groups() -> None:
+    with pytest.raises(QuestionError, match=r"^Groups are of units along one axis, and these have \('row', 'column'\)"):
+        result(torch.ones(1, 2, 2), axes=("row", "column")).groups({"a": [0]})
+    with pytest.raises(QuestionError, match=r"^The group 'a' has the unit 2, and there are 2 units, from 0\.$"):
+        result([[1.0, 2.0]], axes=("channel",)).groups({"a": [0, 2]})
+
+
+def test_means_over_the_rows_of_each_label() -> None:
+    gap = Gap(torch.tensor([0.5, 0.1, 0.3]), torch.tensor([4.0, 2.0, 6.0]))
+    a = result([[1.0, 2.0], [7.0, 8.0], [5.0, 2.0]], axes=("channel",), gap=gap, residual=torch.tensor([1.0, 2.0, 3.0]))
+    by = a.mean(["cat", "dog", "cat"])
+    assert (by.instances, by.values.tolist(), by.count.tolist()) == (("cat", "dog"), [[3, 2], [7, 8]], [2, 1])
+    assert by.stderr[0].tolist() == [2, 0]  # |5 − 1| / 2, the standard error of two
+    assert by.stderr[1].isnan().all()  # one row says nothing of the spread
+    assert torch.allclose(by.gap.signed, torch.tensor([0.4, 0.1]))
+    assert by.gap.change.tolist() == [5, 2]
+    assert by.residual.tolist() == [2, 2]
+    assert by["cat"].top(1)[0].value == 3
+
+
+def test_as_many_labels_as_rows() -> None:
+    with pytest.raises(QuestionError, match=r"^There are 1 labels for 2 rows\. Give one for each\.$"):
+        result([[1.0], [2.0]]).mean(["cat"])
