@@ -1,4 +1,4 @@
-"""`python3 dev.py bench [--quick] [--only NAME]`: what influent costs, beside the floor and beside Captum.
+"""`python3 dev.py bench [conductance] [--quick] [--only NAME]`: the costs, beside the floor and beside Captum.
 
 Times are never compared across runs: each is a ratio of jobs that took turns in the same run, and stands beside
 an A/A control, the same job timed under two names, which says how much of the ratio is noise.
@@ -25,7 +25,7 @@ import torch
 
 import influent as inf
 
-from . import memory
+from . import conductance, memory
 from .jobs import FULL, NAMES, QUICK, Comparison, Outcome, Size, comparisons, measure
 from .memory import ROOT, Growth
 from .workload import MIDDLE, NET, NINE
@@ -39,6 +39,8 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 def main(arguments: Sequence[str]) -> int:
     """The benchmarks that were asked for: a table, and results.json after a full run."""
     options = _options(arguments)
+    if options.suite == "conductance":
+        return _conductance(options)
     tuned = not options.plain_malloc and keep_memory()
     torch.set_num_threads(options.threads)
     size = QUICK if options.quick else FULL
@@ -59,11 +61,30 @@ def main(arguments: Sequence[str]) -> int:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 dev.py bench", description="Time and memory of influent, as ratios.")
+    parser.add_argument("suite", nargs="?", choices=("spine", "conductance"), default="spine", help="which benchmarks")
     parser.add_argument("--quick", action="store_true", help="less work, fewer rounds, static paths only; no file")
     parser.add_argument("--only", choices=CHOICES, metavar="NAME", help=", ".join(CHOICES))
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of torch (default 1)")
     parser.add_argument("--plain-malloc", action="store_true", help="leave glibc's settings as they are")
     return parser.parse_args(arguments)
+
+
+def _conductance(options: argparse.Namespace) -> int:
+    """The suite of conductance: three nets, each beside integrated gradients and beside Captum."""
+    tuned = not options.plain_malloc and keep_memory()
+    torch.set_num_threads(options.threads)
+    size = QUICK if options.quick else FULL
+    record: dict[str, Any] = {"versions": _versions(), "threads": options.threads, "malloc tuned": tuned}
+    for case in conductance.cases():
+        print(f"\n{case.name}")
+        record[case.name] = _times(
+            case.net, conductance.comparisons(case, size), size, options.threads, tuned, case.layers
+        )
+    if not options.quick:
+        place = RESULTS.with_name("conductance.json")
+        place.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        print(f"\nwritten: benchmarks/{place.name}")
+    return 0
 
 
 def keep_memory() -> bool:
@@ -90,11 +111,13 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _times(net: inf.Net, jobs: Iterable[Comparison], size: Size, threads: int, tuned: bool) -> list[dict[str, Any]]:
+def _times(
+    net: inf.Net, jobs: Iterable[Comparison], size: Size, threads: int, tuned: bool, nine: Sequence[str] = NINE
+) -> list[dict[str, Any]]:
     clock = "CPU time" if threads == 1 else "time on the wall"
     print(
         f"{clock}, {threads} thread(s), {size.rounds} rounds in turns after a warm-up, glibc's malloc "
-        f"{'tuned' if tuned else 'as it comes'}; nine cuts: {', '.join(NINE)}\n"
+        f"{'tuned' if tuned else 'as it comes'}; nine cuts: {', '.join(nine)}\n"
         "ratio: median [min-max] over rounds; A/A: the base timed twice; counts: samples forward + backward\n"
     )
     _line("job", "ratio", "A/A", "counts", "base counts", "bar", "")

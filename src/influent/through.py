@@ -43,7 +43,7 @@ class Through(Quantity):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "of", as_quantity(self.of))
-        if isinstance(self.units, list):
+        if isinstance(self.units, list | range):
             object.__setattr__(self, "units", tuple(tuple(u) if isinstance(u, list) else u for u in self.units))
         if isinstance(self.of, Through) or any(isinstance(term, Through) for _, term in self.of.terms):
             raise QuestionError(
