@@ -81,7 +81,7 @@ def comparisons(case: Case, size: Size) -> list[Comparison]:
     nine = _asked(case, list(case.layers), inf.Class(case.of), n)
     eight = [inf.Class(k) for k in range(8)]
     units = inf.Through(range(UNITS), case.units, inf.Class(case.of))
-    channels = [f"{layer}/channel" for layer in case.layers]
+    channels, channel = [f"{layer}/channel" for layer in case.layers], f"{case.units}/channel"
     return [
         Comparison(
             f"{name} nine", f"conductance of nine layers / integrated gradients alone, {n} uniform points", nine, alone,
@@ -93,7 +93,7 @@ def comparisons(case: Case, size: Size) -> list[Comparison]:
         ),
         Comparison(
             f"{name} eight", f"eight quantities / one, at {case.units}, {n} points",
-            _asked(case, f"{case.units}/channel", eight, n), _asked(case, f"{case.units}/channel", eight[:1], n), bar=2.7,
+            _asked(case, channel, eight, n), _asked(case, channel, eight[:1], n), bar=2.7,
         ),
         Comparison(
             f"{name} eight nine", f"eight quantities / one, nine layers by channel, {n} points",

@@ -1,4 +1,8 @@
+from . import axioms as axioms
 from . import zoo as zoo
+from .ablation import Agreement as Agreement
+from .ablation import ablate as ablate
+from .ablation import agreement as agreement
 from .ask import influence as influence
 from .attribution import Attribution as Attribution
 from .attribution import Gap as Gap

@@ -70,7 +70,7 @@ class Ribbon:
     def _add_segment(self, low: Rows, high: Rows) -> None:
         instance = int(low.instance)
         for key, total in self.residual.items():
-            total[instance] += abs(segment_residual(low, high, key))
+            total[instance] += abs(segment_residual(low, high, key)) + segment_doubt(low, high, key[1])
         for q in self.flowing:
             self.change[instance, q] += segment_change(low, high, q)
 
@@ -82,6 +82,19 @@ def segment_change(low: Rows, high: Rows, of: int) -> float:
         if q == of:
             change += _trapezoid(slope, high.flows[cut, q], high.held[cut] - low.held[cut])
     return change
+
+
+def segment_doubt(low: Rows, high: Rows, of: int) -> float:
+    """½ Σ_units |G_high − G_low|·|y_high − y_low| of the units that a flow goes through, and 0 where there is no flow.
+
+    How far the flow's own trapezoid may be off: where slopes are monotone over the segment, no further. Below a linear
+    layer the flow on the input repeats it, error for error, and says nothing of it.
+    """
+    return sum(
+        float(((high.flows[cut, q] - slope) * (high.held[cut] - low.held[cut])).abs().sum(dtype=exact_type(slope))) / 2
+        for (cut, q), slope in low.flows.items()
+        if q == of
+    )
 
 
 def _trapezoid(low: Tensor, high: Tensor, step: Tensor) -> float:
@@ -133,7 +146,9 @@ class Path:
 
     def _error(self, low: Rows, high: Rows, key: Key) -> float:
         if self.full[key]:
-            return segment_residual(low, high, key)
+            residual = segment_residual(low, high, key)
+            flowing = any(q == key[1] for _, q in low.flows)
+            return abs(residual) + segment_doubt(low, high, key[1]) if flowing else residual
         # The distance between the left and the right sum stands in for the residual.
         step = high.seen[key[0]] - low.seen[key[0]]
         return float(((high.slopes[key] - low.slopes[key]) * step).abs().sum()) / 2

@@ -146,7 +146,9 @@ class Sweep:
 
         def values(done: Pass) -> list[Tensor]:
             chosen = {q: q.choose(done.read[q.place], self._label(row)) for q in leaves_of(self.job.of)}
-            return [evaluated(q, done, lambda leaf: chosen[leaf], 1).value for q in self.job.of]
+            found = [evaluated(q, done, lambda leaf: chosen[leaf], 1).value for q in self.job.of]
+            self.probe.cost.backward += len(done.slopes)
+            return found
 
         found = self.probe.full(subject, row, values)
         self.full = {(c, q): c.place == self.over.place or found[c.place][q] for c, q in self._keys()}

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from .axes import Channels, channels_at, declared_axes
-from .cut import Cut
+from .cut import INPUT, Cut
 from .errors import QuestionError
 from .nets import Net
 from .quantities import Predicted
 from .quantity import Quantity, as_quantity
-from .shapes import spell_shape
+from .shapes import Stored, spell_shape
 
 _PREDICTED = Predicted()
 
@@ -23,10 +23,11 @@ _PREDICTED = Predicted()
 class Through(Quantity):
     """Σ_{j ∈ units} ∂of/∂y_j · y_j with the slopes held fixed: its gradient is what drives the flow through the units.
 
-    `units` is a channel, `52`, several, `[52, 76]`, single neurons, `[(52, 7, 7)]`, a mask `[*neuron]` of zeros and
-    ones, or None for all. Integrated gradients of it are the conductance of the set on the input, at the price of one
-    vector–Jacobian product a point, whatever the size of the set. It has no value of its own: what flows depends on the
-    path; in the place of F(x) − F(x′), its gap is measured against the set's total conductance along it.
+    `units` is a channel, `52`, several, `[52, 76]` (or `(52, 76)`), single neurons, `[(52, 7, 7)]`, a mask `[*neuron]`
+    of zeros and ones, or None for all. Integrated gradients of it are the conductance of the set on the input, at the
+    price of one vector–Jacobian product a point, whatever the size of the set. It has no value of its own: what flows
+    depends on the path; in the place of F(x) − F(x′), its gap is measured against the set's total conductance along it,
+    and the residual bounds what that total may itself be off by.
     Errors: `QuestionError` for units that are not there, and for a behaviour that does not depend on the place.
     Source: Dhamdhere et al. 2018, Eq 2 and 3, summed over the set.
 
@@ -50,7 +51,7 @@ class Through(Quantity):
                 "Through takes a behaviour, not another flow. Name the units at one place: Through(units, cut, of)."
             )
         single = self.units if isinstance(self.units, tuple) else (self.units,)
-        if not isinstance(self.units, Tensor | None) and not (single and all(map(_is_unit, single))):
+        if not isinstance(self.units, Tensor | Stored | None) and not (single and all(map(_is_unit, single))):
             raise QuestionError(
                 f"Through({self.units!r}, ...): units are channels, 52 or [52, 76], neurons, [(52, 7, 7)], a mask, "
                 "or None for all."
@@ -63,6 +64,7 @@ class Through(Quantity):
     def bind(self, net: Net) -> Quantity:
         names = declared_axes(self.place, net.axes) or ()
         axis = names.index("channel") + 1 if self.axis is None and "channel" in names else self.axis
+        axis = 1 if axis is None and self.place == INPUT else axis
         known = channels_at(net.module, self.place) if axis is None else None
         return replace(self, of=self.of.bind(net), axis=axis, channels=known)
 
@@ -76,6 +78,8 @@ class Through(Quantity):
 
     def _mask(self, y: Tensor) -> Tensor:
         """Ones at the units, `[*neuron]`."""
+        if isinstance(self.units, Stored):
+            raise QuestionError(f"{self!r}: a stored question knows its mask by checksum alone. Give the mask again.")
         if isinstance(self.units, Tensor):
             if self.units.shape != y.shape[1:]:
                 raise QuestionError(
@@ -85,6 +89,11 @@ class Through(Quantity):
             return self.units.to(y)
         mask = torch.zeros_like(y[0])
         for unit in self.units if isinstance(self.units, tuple) else (self.units,):
+            if isinstance(unit, tuple) and len(unit) != mask.dim():
+                raise QuestionError(
+                    f"{self!r}: the neuron {unit} has {len(unit)} numbers, and {self.place.text} has neurons of shape "
+                    f"{list(y.shape[1:])}. A list of channels is [52, 76]."
+                )
             try:
                 (mask[unit] if isinstance(unit, tuple) else mask.select(self._axis(y), unit)).fill_(1)
             except IndexError:
@@ -102,6 +111,8 @@ class Through(Quantity):
                 f"{self!r}: which axis of {spell_shape(y)} counts channels is not known. Say it, "
                 f'inf.Net(module, axes={{"{self.place.text}": ("token", "channel")}}), or name single neurons.'
             )
+        if not (1 <= axis < y.dim() or 1 - y.dim() <= axis < 0):
+            raise QuestionError(f"{self!r}: axis={axis} is none of {spell_shape(y)}, the point's axis being 0.")
         return axis % y.dim() - 1
 
     def describe(self, net: Net) -> str:

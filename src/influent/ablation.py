@@ -1,0 +1,282 @@
+"""Units changed and the net run again: ablation, the plain comparator of every measure; and how far two agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .ask import influence
+from .attribution import Attribution
+from .axes import axis_names
+from .containers import rows_of
+from .cut import INPUT, Cut, as_cut
+from .distribution import Distribution
+from .distributions import Line, Point
+from .errors import QuestionError
+from .evaluate import check_points, evaluated, leaves_of, stacked_values
+from .measures import activation
+from .nets import Net, as_net
+from .probe import Cost, Probe, activations
+from .quantity import Quantity, as_quantity
+from .shapes import per_point, spell_shape
+from .sweep import check_result
+from .through import Through
+
+Edit = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def ablate(
+    net: Net | nn.Module, at: Cut | str, of: Quantity | Callable[[Tensor], Tensor], x: Any, fill: str | Tensor = "zero",
+    chunk: int = 16,
+) -> Attribution:  # fmt: skip
+    """F(x) − F(x with the unit silenced), unit by unit, in units of F: `[instance, *unit]`.
+
+    `x` is a tensor, or a tuple or dictionary of inputs where `at` is inside the net. A silenced unit is put to 0, to
+    its mean over the inputs (`fill="mean"`), or to its part of a tensor `[instance, *neuron]` (one row serves all
+    inputs); with `at="layer/channel"` all neurons of a channel at once. What looks at the input (`Predicted`) is fixed
+    at x. The net runs once a unit, which `cost` counts. There is no gap: this is no expectation of a gradient.
+    Errors: `QuestionError` for other fills, and as `influence`. Source: "naive approach: ablations", Taly's slides.
+
+    >>> net, x = nn.Linear(2, 1, bias=False).eval(), torch.tensor([[3.0, 5.0]])
+    >>> torch.allclose(ablate(net, "INPUT", Class(0), x).values, net.weight * x, atol=1e-5)
+    True
+    """
+    net, cut, of = as_net(net), as_cut(at), as_quantity(of)
+    if any(isinstance(term, Through) for _, term in of.terms):
+        raise QuestionError("Ablation compares values, and Through has none. Ablate its behaviour: of=Class(3).")
+    if isinstance(x, Tensor):
+        x = Point(x).resolve(net).x
+    elif cut.name == "INPUT":
+        raise QuestionError("Ablation of INPUT takes one tensor x. For nets with several inputs, cut inside the net.")
+    y = activations(net, cut.place, x).contiguous()
+    over = Point(x) if isinstance(x, Tensor) else Point(y, cut=cut.place, given=x)
+    frame = influence(net, cut, of, over, activation, chunk=chunk)
+    silent, dim = _filled(y, fill), unit_dim(net, cut, y)
+
+    def silence(points: Tensor, rows: Tensor, unit: Tensor) -> Tensor:
+        here = torch.arange(len(points), device=points.device)
+        by_unit(points, dim)[here, unit] = by_unit(silent[rows].contiguous(), dim)[here, unit]
+        return points
+
+    count = by_unit(y, dim).shape[1]
+    fed = fed_values(net, of, cut.place, None if cut.place == INPUT else x, y, silence, count, chunk)
+    values = (fed[:, :1] - fed[:, 1:]).reshape(frame.values.shape)
+    check_result(values, net, f"The ablation of {cut.text}")
+    how = fill if isinstance(fill, str) else spell_shape(fill)
+    note = f"ablation (fill: {how}) is no expectation of a gradient: it has no gap"
+    cost = Cost(frame.cost.forward + len(y) + fed.numel(), 0)
+    values = values.to(frame.values)
+    return replace(frame, values=values, question=replace(frame.question, measure=ablate), note=note, cost=cost)
+
+
+def _filled(y: Tensor, fill: str | Tensor) -> Tensor:
+    """What silenced units are put to, `[instance, *neuron]`."""
+    if isinstance(fill, Tensor):
+        if fill.shape not in (y.shape, (1, *y.shape[1:])):
+            raise QuestionError(f"fill= is {spell_shape(fill)}, and the activations are {spell_shape(y)}.")
+        return fill.to(y).expand_as(y)
+    if fill not in ("zero", "mean"):
+        raise QuestionError(f"fill={fill!r} is not known: 'zero', 'mean' (over the inputs), or a tensor.")
+    if fill == "mean" and len(y) == 1:
+        raise QuestionError("fill='mean' is the mean over the inputs, and there is one. Give several, or a tensor.")
+    return (y.mean(0, keepdim=True) if fill == "mean" else torch.zeros_like(y[:1])).expand_as(y)
+
+
+def unit_dim(net: Net, cut: Cut, y: Tensor) -> int | None:
+    """The dimension of `y [point, *neuron]` that counts the units of a cut; None where they are single neurons."""
+    names = axis_names(net.module, cut, y.shape, net.axes) or ()
+    return names.index(cut.units) + 1 if cut.units in names else None
+
+
+def by_unit(y: Tensor, dim: int | None) -> Tensor:
+    """A view `[point, unit, ...]` of activations `[point, *neuron]`: what is written there is written to `y`.
+
+    >>> by_unit(torch.zeros(2, 3, 4), 2).shape, by_unit(torch.zeros(2, 3, 4), None).shape
+    (torch.Size([2, 4, 3]), torch.Size([2, 12]))
+    """
+    return y.view(len(y), -1) if dim is None else y.movedim(dim, 1)
+
+
+def fed_values(
+    net: Net, of: Quantity, place: Cut, given: Any, y: Tensor, edit: Edit | None = None, count: int = 0,
+    chunk: int = 16, labels: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """F at activations `y [instance, *neuron]` fed at a place, then at `count` edits of each: `[instance, 1 + count]`.
+
+    `edit(points, rows, k)` changes `points [point, *neuron]`, copies of `y[rows]`, to their edit number `k [point]`.
+    What looks at the input is fixed at `y` itself. In float64, on the CPU.
+
+    >>> net = Net(nn.Sequential(nn.Flatten(), nn.Identity()).eval())
+    >>> fed_values(net, Class(1), INPUT, None, torch.tensor([[3.0, 5.0]]), lambda y, rows, k: y + 1, count=1)
+    tensor([[5., 6.]], dtype=torch.float64)
+    """
+    bound, y = of.bind(net), y.detach()
+    leaves = leaves_of([bound])
+    fixed: dict[Quantity, list[Tensor]] = {}
+    found = []
+    with torch.inference_mode(False), Probe(net, [], bound.places, place, given, len(y)) as probe:
+        for rows in torch.arange(len(y)).split(chunk):
+            done = probe.run(y[rows.to(y.device)], rows, mode="value")
+            for leaf in leaves:
+                check_points(done.read[leaf.place], leaf, len(rows))
+                own = None if labels is None else labels[rows.to(labels.device)]
+                picked = leaf.choose(done.read[leaf.place], own)
+                if picked is not None:
+                    fixed.setdefault(leaf, []).append(picked)
+        chosen = {leaf: torch.cat(parts) for leaf, parts in fixed.items()}
+        for flat in torch.arange(len(y) * (1 + count)).split(chunk):
+            rows, k = flat // (1 + count), (flat % (1 + count) - 1).to(y.device)
+            points = y[rows.to(y.device)].contiguous()
+            if edit is not None:
+                edited = edit(points.clone(), rows.to(y.device), k.clamp(min=0))
+                points = torch.where(per_point(k, y) < 0, points, edited)
+            done = probe.run(points, rows, mode="value")
+            picks = {leaf: c[rows.to(c.device)] for leaf, c in chosen.items()}
+            found.append(stacked_values([evaluated(bound, done, picks.get, len(rows))]))
+    return torch.cat(found).reshape(len(y), 1 + count)
+
+
+def flat_index(unit: int | tuple[int, ...], shape: Sequence[int]) -> int:
+    """A unit's position among all `[*unit]`, flattened: by its whole index, or by that position itself.
+
+    Errors: `QuestionError` for units out of range.
+
+    >>> flat_index((1, 2), (3, 4)), flat_index(-1, (3, 4))
+    (6, 11)
+    """
+    whole = unit if isinstance(unit, tuple) else (unit,)
+    sizes = list(shape) if isinstance(unit, tuple) else [torch.Size(shape).numel()]
+    if len(whole) != len(sizes) or not all(-n <= i < n for i, n in zip(whole, sizes, strict=True)):
+        raise QuestionError(f"Unit {unit} is out of range: the units have shape {list(shape)}.")
+    flat = 0
+    for i, n in zip(whole, sizes, strict=True):
+        flat = flat * n + i % n
+    return flat
+
+
+def one_by_one(line: Line, which: Sequence[int]) -> Line:
+    """The resolved line with, for each input, one path for each unit of `which`: all others stay at the baseline.
+
+    >>> one_by_one(Line(torch.zeros(1, 2), torch.tensor([[3.0, 5.0]])), [0, 1]).x
+    tensor([[3., 0.],
+            [0., 5.]])
+    """
+    rows = torch.arange(len(line.x)).repeat_interleave(len(which))
+    there = torch.tensor(list(which), device=line.x.device).repeat(len(line.x))[:, None]
+    start, end = (side[rows.to(side.device)] for side in (line.baseline, line.x))
+    alone = start.flatten(1).scatter(1, there, end.flatten(1).gather(1, there)).reshape(end.shape)
+    label = None if line.labels is None else line.labels.cpu()[rows].tolist()
+    return replace(line, x=alone, baseline=start, given=rows_of(line.given, rows, len(line.x)), label=label)
+
+
+class Completed(nn.Module):
+    """x_{−i} h_i(x_{−i}): inputs `[point, *shape]` whose entry `index`, flattened, is computed from the others.
+
+    >>> Completed(1, lambda x: 2 * x[:, 0])(torch.tensor([[3.0, 5.0]]))
+    tensor([[3., 6.]])
+    """
+
+    def __init__(self, index: int, predictor: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.index, self.predictor = index, predictor
+
+    def forward(self, x: Tensor) -> Tensor:
+        here = torch.arange(x[0].numel(), device=x.device).reshape(1, *x.shape[1:]) == self.index
+        rest = x.masked_fill(here, 0.0)
+        return torch.where(here, per_point(self.predictor(rest), x), rest)
+
+
+class Moves:
+    """Units at a cut, moved at the explained inputs: what F becomes. Of a mixture, at the inputs of its first part.
+
+    `y [instance, *neuron]` are the activations, `step [instance, 1, ...]` the size of each row's largest unit (1 where
+    all are 0). Errors: `QuestionError` for a cut inside a net that is run on more than one tensor.
+    """
+
+    def __init__(self, net: Net, at: Cut, of: Quantity | Callable[[Tensor], Tensor], over: Distribution) -> None:
+        self.net, self.at, self.of = net, at, as_quantity(of)
+        part = over.resolve(net).parts[0][1]
+        x, own = part.subjects(), at.place == part.place
+        if not own and (part.place != INPUT or part.given is not None):
+            raise QuestionError(
+                f"Units are moved where the points run, at {part.place.text}, or inside a net that takes one tensor: "
+                f"{at.text} is neither."
+            )
+        self.y = x.contiguous() if own else activations(net, at.place, x).contiguous()
+        self.given, self.labels = part.given if own else x, part.labels
+        self.dim = unit_dim(net, at, self.y)
+        units = by_unit(self.y, self.dim)
+        size = units.abs().flatten(1).amax(1)
+        self.step = per_point(size.where(size > 0, 1.0), units)
+
+    def values(self, edit: Callable[[Tensor, Tensor, Tensor], None] | None = None, count: int = 0) -> Tensor:
+        """F, and F after each edit of the units `[point, unit, ...]`, in place: `[instance, 1 + count]`."""
+
+        def edited(points: Tensor, rows: Tensor, k: Tensor) -> Tensor:
+            if edit is not None:
+                edit(by_unit(points, self.dim), rows, k)
+            return points
+
+        return fed_values(self.net, self.of, self.at.place, self.given, self.y, edited, count=count, labels=self.labels)
+
+    def both_ways(self, which: Sequence[int], step: Tensor | None = None) -> Tensor:
+        """F, and F with each of the units moved up, then down: `[instance, 1 + 2 · unit]`."""
+        chosen = torch.tensor(list(which), device=self.y.device)
+        size = self.step if step is None else step
+
+        def move(units: Tensor, rows: Tensor, k: Tensor) -> None:
+            here = torch.arange(len(units), device=units.device)
+            units[here, chosen[k // 2]] += (size[rows] * per_point(1 - 2 * (k % 2), units)).squeeze(1)
+
+        return self.values(move, 2 * len(chosen))
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Correlation of two attributions over their units: `pearson [instance]` of values, `spearman [instance]` of ranks.
+
+    NaN where all units of one have the same value.
+
+    >>> Agreement(torch.tensor([0.5]), torch.tensor([1.0])).spearman
+    tensor([1.])
+    """
+
+    pearson: Tensor
+    spearman: Tensor
+
+
+def agreement(a: Attribution, b: Attribution) -> Agreement:
+    """corr(a, b) over units, row by row: of values (Pearson), and of ranks, ties sharing theirs (Spearman).
+
+    Both attributions have rows and units of one shape; values of any scale. Errors: `QuestionError` for other shapes.
+    Source: Spearman 1904; the measures side by side, Dhamdhere et al. 2018, section 4.
+
+    >>> net, x = nn.Linear(3, 2).eval(), torch.ones(1, 3)
+    >>> agreement(ablate(net, "INPUT", Class(0), x), gradient_times_input(net, x, Class(0))).spearman.round(decimals=9)
+    tensor([1.], dtype=torch.float64)
+    """
+    if a.values.shape != b.values.shape:
+        raise QuestionError(
+            f"These attributions are {list(a.values.shape)} and {list(b.values.shape)}: agreement compares the same "
+            "rows and units. Ask both at the same cut."
+        )
+    first, second = (one.values.detach().cpu().double().flatten(1) for one in (a, b))
+    ranks = [torch.stack([_ranks(row) for row in side]) for side in (first, second)]
+    return Agreement(_correlation(first, second), _correlation(*ranks))
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, place, count = values.unique(return_inverse=True, return_counts=True)
+    return (count.cumsum(0) - (count - 1) / 2).double()[place]
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Row by row; NaN where one side does not vary."""
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    size = a.norm(dim=1) * b.norm(dim=1)
+    return ((a * b).sum(1) / size).where(size > 0, torch.nan)
