@@ -299,12 +299,12 @@ def test_flows_of_one_behaviour_share_its_slope():
         return influence(worlds.smooth_mlp(), "INPUT", list(of), path(n=n), contribution)[of[0]].cost
 
     same = [Through([k], "1", Class(0)) for k in range(3)]
-    # One more at the look whether the cut is full.
+    # And one for each slope at the look whether the cut is full.
     assert cost(*same).backward == points * (3 + 1) + 1
     assert cost(*same, Through([0], "1", Class(1))).backward == points * (4 + 2) + 2
     assert cost(*same, Through([0], "3", Class(0))).backward == points * (4 + 2) + 2
-    assert cost(same[0], Class(0)).backward == points * (2 + 1)
-    assert cost(same[0] - same[1]).backward == points * (1 + 1)
+    assert cost(same[0], Class(0)).backward == points * (2 + 1) + 1
+    assert cost(same[0] - same[1]).backward == points * (1 + 1) + 1
     assert cost(*same).forward == cost(same[0]).forward == points + 1
 
 
