@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -521,3 +523,23 @@ def test_channels_of_the_input_are_known():
     one = inf.influence(net, "INPUT", inf.Through(1, "INPUT", Class(0)), line, inf.contribution).values
     whole = inf.influence(net, "INPUT", Class(0), line, inf.contribution).values
     assert torch.allclose(one[:, 1], whole[:, 1], atol=1e-12) and not one[:, 0].any()
+
+
+GOOGLENET = Path(os.environ.get("INFLUENT_DATA", "")) / "googlenet-bvlc" / "googlenet_bvlc.safetensors"
+
+
+@pytest.mark.skipif(not GOOGLENET.is_file(), reason="INFLUENT_DATA names no folder with GoogLeNet's weights")
+def test_a_filter_of_googlenet_is_the_sum_of_its_neurons() -> None:
+    # T17 at low resolution: 64 × 64 pixels, 8 × 8 neurons of filter 52 of inception_3a, in double precision.
+    module = inf.zoo.load("googlenet").module.double()
+    x = noise(1, 3, 64, 64) * 60
+    line = Line(0 * x, x, 5, "uniform")
+    whole, of = Through(52, "inception_3a", Class(967)), Class(967)
+    neurons = [Through([(52, i, j)], "inception_3a", of) for i in range(8) for j in range(8)]
+    found = influence(module, "INPUT", [whole, *neurons], line, contribution)
+    total = sum(found[neuron].values for neuron in neurons)
+    assert float(found[whole].values.abs().max()) > 0
+    assert float((found[whole].values - total).abs().max()) <= 1e-12 * float(total.abs().max())
+    flow = influence(module, "inception_3a/channel", of, line, contribution).values[0, 52]
+    assert float(found[whole].gap.change) == pytest.approx(float(flow), rel=1e-9)
+    assert float(found[whole].gap.absolute) <= float(found[whole].residual)
