@@ -52,7 +52,7 @@ HERE = Path(__file__).parent
 RESULT, PICTURE = (HERE / "results" / f"feature-selection-images.{kind}" for kind in ("json", "png"))
 LAYERS = tuple(f"inception_{k}" for k in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b"))
 POINTS, CHUNK, SEED, TRAIN, KS = 33, 17, 0, 0.6, (5, 10, 15, 20)
-IMAGES, SPLITS = 20, 10
+IMAGES, SPLITS = 40, 10
 
 ACTIVATION, GXA, INFLUENCE, CONDUCTANCE = "activation", "gradient × activation", "internal influence", "conductance"
 METHODS = (ACTIVATION, GXA, INFLUENCE, CONDUCTANCE)
