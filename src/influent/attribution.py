@@ -204,18 +204,18 @@ class Attribution:
         names = tuple(dict.fromkeys(labels))
         rows = [torch.tensor([k for k, label in enumerate(labels) if label == name]) for name in names]
 
-        def means(x: Tensor | None) -> Tensor | None:
-            return None if x is None else torch.stack([x[r.to(x.device)].mean(0) for r in rows])
+        def means(x: Tensor) -> Tensor:
+            return torch.stack([x[r.to(x.device)].mean(0) for r in rows])
 
         values = self.values.double() if self.values.device.type != "mps" else self.values
         spread = [
             values[r.to(values.device)].std(0) / len(r) ** 0.5 if len(r) > 1 else values[0] * torch.nan for r in rows
         ]
-        gap = self.gap and Gap(_given(means(self.gap.signed)), _given(means(self.gap.change)))
+        gap = self.gap and Gap(means(self.gap.signed), means(self.gap.change))
         return replace(
-            self, values=_given(means(values)).to(self.values.dtype), instances=names, gap=gap,
-            residual=means(self.residual), stderr=torch.stack(spread).to(self.values.dtype),
-            count=torch.tensor([len(r) for r in rows]),
+            self, values=means(values).to(self.values.dtype), instances=names, gap=gap,
+            residual=None if self.residual is None else means(self.residual),
+            stderr=torch.stack(spread).to(self.values.dtype), count=torch.tensor([len(r) for r in rows]),
         )  # fmt: skip
 
     def top(self, k: int, sign: str | None = None, of_class: int = 0) -> Ranking:
@@ -266,9 +266,9 @@ class Attribution:
             return f"{share:.0%} of all influence, whatever its sign, is that of {names} {place}."
         change = float(self.gap.change.flatten()[of_class])
         whole = sum(u.value for u in ranked)
-        parts = ", ".join(f"{u.value / change:+.0%}" for u in ranked) if change else ""
         if not change:
             return f"The score does not change on the path; {names} {place} carry {whole:+.3g}."
+        parts = ", ".join(f"{u.value / change:+.0%}" for u in ranked)
         return f"{whole / change:.0%} of the score's change flows through {names} {place} ({parts})."
 
     def to_frame(self) -> Any:
@@ -303,10 +303,6 @@ class Attribution:
         lines += [f"  {self.summary()}"] if self.summary() else []
         lines += [f"  velocity: {self.velocity}"] if self.velocity else []
         return "\n".join(lines)
-
-
-def _given(x: Tensor | None) -> Tensor:
-    return torch.empty(0) if x is None else x
 
 
 Results = Attribution | Mapping[Any, Any]

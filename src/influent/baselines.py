@@ -61,7 +61,7 @@ def beginning(net: Net, line: Line) -> Beginning:
         raise QuestionError("The beginning of a line is looked at where it runs at the input: Line('black', x).")
     ends = line.resolve(net)
     x, x0 = ends.x[:1], ends.baseline[:1]
-    outputs = [_probabilities(net, point) for point in (x0, torch.lerp(x0, x, 0.5), x)]
+    outputs = _probabilities(net, torch.cat([x0, torch.lerp(x0, x, 0.5), x]))
     decode = getattr(net.transform, "decode", None)
     step = decode(x) - decode(x0) if decode else x - x0
     top = [(net.label(int(p.argmax())), float(p.max())) for p in outputs]
@@ -80,4 +80,4 @@ def _probabilities(net: Net, x: Tensor) -> Tensor:
         raise QuestionError(
             "This net gives no classes [point, class], so there is no prediction that could be neutral."
         )
-    return torch.softmax(y[0].double(), 0)
+    return torch.softmax(y.double(), 1)

@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "--of", help="which behaviour (default: the predicted class, and that class but not the runner-up)"
     )
     explain.add_argument("--measure", help="contribution (default on a line), gradient, activation, magnitude, ...")
-    _add_path(explain)
+    _add_path(explain, "why")
     explain.add_argument("--config", metavar="FILE", help="read these options from a TOML file; the command line wins")
     explain.set_defaults(run=_explain)
     layers = commands.add_parser(
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_net(layers)
     layers.add_argument("--at", help="which layers: inception_3a/channel,inception_4c/channel (default: the trunk)")
     layers.add_argument("--of", help="which behaviour (default: the predicted class)")
-    _add_path(layers)
+    _add_path(layers, "flow")
     layers.set_defaults(run=_conductance, config=None, measure=None)
     cuts = commands.add_parser("cuts", help="list the places at which a net can be cut")
     _add_net(cuts)
@@ -118,7 +118,7 @@ def _add_net(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", metavar="NAME", help="where the net runs: cpu (default), cuda, cuda:1, mps")
 
 
-def _add_path(command: argparse.ArgumentParser) -> None:
+def _add_path(command: argparse.ArgumentParser, folder: str) -> None:
     """The options that say over which inputs, and where to."""
     command.add_argument(
         "--over", help="over which inputs: Point, Gaussian(std=0.1), \"Line('blur', n=129)\" (default: Line)"
@@ -130,7 +130,7 @@ def _add_path(command: argparse.ArgumentParser) -> None:
     command.add_argument("--top", type=int, help="how many units (default 3)")
     command.add_argument("--chunk", type=int, help="points per pass: less memory, same result (default 16)")
     command.add_argument(
-        "--out", metavar="DIR", help="folder for the page, the pictures and the values (default: why-PHOTO)"
+        "--out", metavar="DIR", help=f"folder for the page, the pictures and the values (default: {folder}-PHOTO)"
     )
 
 
@@ -168,7 +168,8 @@ def _config(file: str) -> dict[str, Any]:
         kind, said = {"top": (int, "a whole number"), "chunk": (int, "a whole number"), "baseline": (list, "text")}.get(
             key, (str, "text")
         )
-        if not isinstance(value, kind) or isinstance(value, bool):
+        items = value if isinstance(value, list) else []
+        if not isinstance(value, kind) or isinstance(value, bool) or not all(isinstance(item, str) for item in items):
             raise InputError(f"{file}: {key} = {value!r} should be {said}.")
     return found
 

@@ -65,14 +65,12 @@ class Request:
     top: int = 3
     chunk: int = 16
 
-    def words(self, x: Tensor) -> tuple[Cut, list[Any], Distribution | None, Any]:
-        """at, of, over and measure for one input. Errors: `QuestionError` for texts that cannot be read."""
+    def words(self, x: Tensor) -> tuple[list[Any], Distribution | None, Any]:
+        """of, over and measure for one input. Errors: `QuestionError` for texts that cannot be read."""
         of, over, measure = (
             None if text is None else parse(text, names={"x": x}) for text in (self.of, self.over, self.measure)
         )
-        place = (self.at or self.net.layer or "").partition(",")[0]
-        at = as_cut(place) if place else middle(self.net, x)
-        return at, [] if of is None else [as_quantity(of)], self._from_baselines(over, x), measure
+        return [] if of is None else [as_quantity(of)], self._from_baselines(over, x), measure
 
     def _from_baselines(self, over: Distribution | None, x: Tensor) -> Distribution | None:
         if not self.baselines:
@@ -92,7 +90,9 @@ def explain_photo(request: Request, photo: Picture, out: Path, progress: Progres
     started = perf_counter()
     x = request.net.read(photo)
     with fresh_folder(out) as work:
-        made = explain(request.net, x, *request.words(x), top=request.top, chunk=request.chunk, progress=progress)
+        place = request.at or request.net.layer
+        at = middle(request.net, x) if place is None else as_cut(place)
+        made = explain(request.net, x, at, *request.words(x), top=request.top, chunk=request.chunk, progress=progress)
         answers = [(answer.name, answer.title, answer.attribution) for answer in made.answers]
         _store(answers, _about(request, photo, made.predictions), work)
         write_page(made, photo.name, work, perf_counter() - started)
@@ -100,14 +100,13 @@ def explain_photo(request: Request, photo: Picture, out: Path, progress: Progres
     return made
 
 
-def _about(request: Request, photo: Picture, predictions: Sequence[tuple[Any, float]]) -> dict[str, Any]:
+def _about(request: Request, photo: Picture, predictions: Sequence[tuple[str, float]]) -> dict[str, Any]:
     """What is stored beside every answer about a photo."""
     data = photo.getvalue() if isinstance(photo, Piped) else photo.read_bytes()
-    named = [(n if isinstance(n, str) else request.net.label(n), p) for n, p in predictions]
     return {
         "photo": {"name": photo.name, "sha256": hashlib.sha256(data).hexdigest()},
         "net_name": request.name,
-        "predictions": [{"class": name, "probability": p} for name, p in named],
+        "predictions": [{"class": name, "probability": p} for name, p in predictions],
     }
 
 
@@ -136,9 +135,10 @@ def conductance_of_photo(request: Request, photo: Picture, out: Path, progress: 
     """
     started = perf_counter()
     net, x = request.net, request.net.read(photo)
-    _, of, over, _ = request.words(x)
+    of, over, _ = request.words(x)
     over = over or Line(None, x)
     predictions = predict(net, x)
+    named = [(net.label(i), p) for i, p in predictions]
     quantity = of[0] if of else default_questions(net, predictions)[0]
     places = [as_cut(place) for place in request.at.split(",")] if request.at else _channels(trunk(net, x))
     with fresh_folder(out) as work:
@@ -146,8 +146,8 @@ def conductance_of_photo(request: Request, photo: Picture, out: Path, progress: 
         began = beginning(net, over) if isinstance(over, Line) and predictions else None
         made = Layers(f"Where does {quantity.describe(net)} flow?", tuple(found.values()), began)
         answers = [(f"layer-{k + 1}", f"Conductance at {cut.text}", a) for k, (cut, a) in enumerate(found.items())]
-        _store(answers, _about(request, photo, predictions), work)
-        title, named = f"{photo.name}: {made.title}", [(net.label(i), p) for i, p in predictions]
+        _store(answers, _about(request, photo, named), work)
+        title = f"{photo.name}: {made.title}"
         text = layers_page(title, named, made.found, str(began or ""), request.top, perf_counter() - started)
         (work / PAGE).write_text(text, encoding="utf-8")
         seal(work)

@@ -69,10 +69,12 @@ class Ribbon:
 
     def _add_segment(self, low: Rows, high: Rows) -> None:
         instance = int(low.instance)
+        changes = [segment_change(low, high, q) for q in range(low.values.shape[1])]
+        doubts = [segment_doubt(low, high, q) for q in range(low.values.shape[1])]
         for key, total in self.residual.items():
-            total[instance] += abs(segment_residual(low, high, key)) + segment_doubt(low, high, key[1])
+            total[instance] += abs(changes[key[1]] - segment_sum(low, high, key)) + doubts[key[1]]
         for q in self.flowing:
-            self.change[instance, q] += segment_change(low, high, q)
+            self.change[instance, q] += changes[q]
 
 
 def segment_change(low: Rows, high: Rows, of: int) -> float:
@@ -101,12 +103,11 @@ def _trapezoid(low: Tensor, high: Tensor, step: Tensor) -> float:
     return float(((low + high) * step).sum(dtype=exact_type(step))) / 2
 
 
-def segment_residual(low: Rows, high: Rows, key: Key) -> float:
-    """ΔF − Σ_units ½(G_low + G_high)·(y_high − y_low) of the segment between two rows."""
-    change = segment_change(low, high, key[1])
+def segment_sum(low: Rows, high: Rows, key: Key) -> float:
+    """Σ_units ½(G_low + G_high)·(y_high − y_low) of the segment between two rows: what ΔF should be."""
     if key in low.along:
-        return change - float((low.along[key] + high.along[key]) / 2 * (high.alpha - low.alpha))
-    return change - _trapezoid(low.slopes[key], high.slopes[key], high.seen[key[0]] - low.seen[key[0]])
+        return float((low.along[key] + high.along[key]) / 2 * (high.alpha - low.alpha))
+    return _trapezoid(low.slopes[key], high.slopes[key], high.seen[key[0]] - low.seen[key[0]])
 
 
 class Path:
@@ -130,8 +131,9 @@ class Path:
         pairs = list(pairwise(self.rows))
         for (a, low), (b, high) in pairs:
             if (a, b) not in self.errors:
-                self.errors[a, b] = [self._error(low, high, key) for key in self.keys]
                 self.changes[a, b] = [segment_change(low, high, q) for _, q in self.keys]
+                pairs_of = zip(self.keys, self.changes[a, b], strict=True)
+                self.errors[a, b] = [self._error(low, high, key, change) for key, change in pairs_of]
         signed = torch.tensor([self.errors[a, b] for (a, _), (b, _) in pairs], dtype=torch.float64)
         errors = signed.abs()
         changes = torch.tensor([self.changes[a, b] for (a, _), (b, _) in pairs], dtype=torch.float64)
@@ -144,9 +146,9 @@ class Path:
         off = signed.sum(0).abs() / (values[-1] - values[0]).abs().clamp(min=torch.finfo(torch.float64).tiny)
         return Heard([a for a, _ in self.rows], (seen / spread).amax(1).tolist(), float(off.max()))
 
-    def _error(self, low: Rows, high: Rows, key: Key) -> float:
+    def _error(self, low: Rows, high: Rows, key: Key, change: float) -> float:
         if self.full[key]:
-            residual = segment_residual(low, high, key)
+            residual = change - segment_sum(low, high, key)
             flowing = any(q == key[1] for _, q in low.flows)
             return abs(residual) + segment_doubt(low, high, key[1]) if flowing else residual
         # The distance between the left and the right sum stands in for the residual.

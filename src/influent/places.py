@@ -21,7 +21,11 @@ def trunk(net: Net, x: Tensor) -> list[CutInfo]:
     >>> [place.name for place in trunk(net, torch.zeros(1, 3, 5, 5))]
     ['0', '1', '2']
     """
-    places = [c for c in cuts(net, x) if c.calls == 1 and c.axes and "channel" in c.axes]
+    return _crossed(net, x, cuts(net, x))
+
+
+def _crossed(net: Net, x: Tensor, every: list[CutInfo]) -> list[CutInfo]:
+    places = [c for c in every if c.calls == 1 and c.axes and "channel" in c.axes]
     if not places:
         return []
     with Probe(net, [Cut(c.name) for c in places], [OUTPUT], INPUT, None, 1) as probe:
@@ -36,15 +40,12 @@ def middle(net: Net, x: Tensor) -> Cut:
 
     Two thirds of the way in the order in which modules run. Errors: `QuestionError` where there is none.
     """
-    order = [c.name for c in cuts(net, x)]
-    found = min(
-        (c for c in trunk(net, x) if len(c.axes or ()) > 1),
-        key=lambda c: abs(order.index(c.name) - 2 / 3 * len(order)),
-        default=None,
-    )
-    if found is None:
+    every = cuts(net, x)
+    places = [c for c in _crossed(net, x, every) if len(c.axes or ()) > 1]
+    if not places:
         raise QuestionError(
             "No middle layer of this net is known to have channels: say which units, --at LAYER/channel (at= in "
             "Python). `influent cuts` lists the places; inf.Net(module, axes=...) names their axes."
         )
+    found = min(places, key=lambda c: abs(every.index(c) - 2 / 3 * len(every)))
     return Cut(f"{found.name}/channel")

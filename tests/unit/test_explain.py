@@ -337,3 +337,12 @@ def test_a_result_can_be_moved(here):
     shutil.move("one", "two")
     assert (here / "two" / "values.safetensors").stat().st_mode & 0o077 == 0o044
     assert main(["show", "two"]) == 0
+
+
+def test_a_list_of_layers_is_not_half_taken(here, capsys):
+    picture(1).save(here / "a.png")
+    assert main(["explain", "a.png", "--net", "waves_net:tiny", "--at", "0/channel,2/channel"]) == 1
+    assert capsys.readouterr().err.startswith("influent: ")
+    (here / "options.toml").write_text("baseline = [3]\n")
+    assert main(["explain", "a.png", "--config", "options.toml"]) == 1
+    assert "baseline = [3] should be text" in capsys.readouterr().err

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from influent.nets import Net
-from influent.pixels import PixelTransform
 
 from .files import data_file, filled
-from .imagenet import imagenet_labels
+from .imagenet import caffe_net
 
 WEIGHTS = "googlenet-bvlc/googlenet_bvlc.safetensors"
 _ADVICE = (
@@ -140,10 +139,4 @@ def googlenet(weights: str | os.PathLike[str] | None = None) -> Net:
     with torch.device("meta"):  # no time and no random numbers spent on weights that are replaced at once
         module = GoogLeNet()
     filled(module, weights or data_file(WEIGHTS, _ADVICE), _ADVICE)
-    return Net(
-        module=module,
-        labels=imagenet_labels(),
-        transform=PixelTransform(mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), order="BGR"),
-        baseline="black",
-        layer="inception_4c/channel",
-    )
+    return caffe_net(module, "inception_4c/channel")

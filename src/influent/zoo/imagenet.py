@@ -1,6 +1,11 @@
-"""The 1000 class names of ImageNet."""
+"""The 1000 class names of ImageNet, and the manners of Caffe's nets that know them."""
 
 from importlib import resources
+
+from torch import nn
+
+from influent.nets import Net
+from influent.pixels import PixelTransform
 
 
 def imagenet_labels() -> tuple[str, ...]:
@@ -17,3 +22,13 @@ def imagenet_labels() -> tuple[str, ...]:
     """
     text = resources.files("influent.zoo").joinpath("imagenet.txt").read_text(encoding="utf-8")
     return tuple(text.splitlines())
+
+
+def caffe_net(module: nn.Module, layer: str, crop: int = 224) -> Net:
+    """A net of Caffe's model zoo with its manners: BGR, 0..255, minus (104, 117, 123); ImageNet's names.
+
+    >>> caffe_net(nn.Identity(), "conv1/channel").transform.order
+    'BGR'
+    """
+    transform = PixelTransform(mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), crop=crop, order="BGR")
+    return Net(module, imagenet_labels(), transform, baseline="black", layer=layer)
