@@ -49,10 +49,13 @@ LAYERS = [
         "debug",
         "baselines",
         "places",
+        "saturate",
+        "shared",
     },
     {"zoo"},
     {"views"},
     {"explain"},
+    {"reports"},
     {"commands"},
     {"cli"},
     {"__main__"},
@@ -65,11 +68,11 @@ EXPORTED = [
     "Attribution", "Class", "Classes", "Cut", "CutError", "Distribution", "Draw", "Evidence", "Figure", "Gap",
     "Gaussian", "INPUT", "InfluentError", "InfluentWarning", "InputError", "Label", "Line", "Net", "NetError",
     "OUTPUT", "PixelTransform", "Point", "Predicted", "Probability", "Quantity", "Question", "QuestionError",
-    "Rest", "RunnerUp", "StoreError", "Through", "Unit", "activation", "activations", "comparative", "conductance",
+    "Rest", "RunnerUp", "Saturation", "StoreError", "Through", "Unit", "activation", "activations", "comparative", "conductance",
     "conductance_of_units", "contribution", "cuts", "example", "gradient", "gradient_times_activation",
     "gradient_times_input",
     "influence", "integrated_gradients", "internal_influence", "layer_integrated_gradients", "load",
-    "magnitude", "parse", "saliency", "save", "show", "smoothgrad", "square", "what_drives", "zoo",
+    "magnitude", "parse", "saliency", "saturation", "save", "show", "smoothgrad", "square", "what_drives", "zoo",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .options import PHOTO, add_net, add_path, request_of, settings
-from .terminal import Bar, aligned, print_place
+from .terminal import Bar, print_place
 
 
 def declare(commands: Any) -> None:
@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     """A line for each layer, then each in words."""
     from influent.explain import PAGE, conductance_of_photo
     from influent.views.layers import COLUMNS, layer_row
+    from influent.views.text import aligned
 
     started = time.perf_counter()
     chosen = settings(options)

@@ -1,10 +1,9 @@
-"""What commands print: a progress bar, aligned tables, an answer as text, and where the page is."""
+"""What commands print: a progress bar, an answer as text, and where the page is."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,6 @@ class Bar:
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table as lines, each column as wide as its widest cell.
-
-    >>> aligned([("layer", "gap"), ("conv1", "0")])
-    ['layer  gap', 'conv1  0']
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def answer_lines(a: Any, ranked: Any) -> list[str]:
