@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from .cut import INPUT, Cut, as_cut
-from .errors import QuestionError
-from .explain import PAGE, Picture, checksum_of
+from .errors import InputError, QuestionError
+from .explain import PAGE, Picture, checksum_of, pictures
 from .language import parse
 from .nets import Net
-from .places import trunk
+from .places import middle, trunk
 from .quantities import Class, Probability
 from .quantity import Quantity, as_quantity
 from .saturate import saturation
+from .shared import Look, SharedUnit, glance, look, shared_units, where
 from .store import fresh_folder, record, seal, weights_hash
 from .views.animation import frames, write_gif
 from .views.explanation import predict
 from .views.saturation import COLUMNS, NetCurves, saturation_page
+from .views.shared import MOST, PHOTOS, Pictured, Sharing, lit, shared_page, thumbnail
 from .views.text import aligned
 
 Progress = Callable[[int], None]
@@ -112,3 +116,133 @@ def saturation_lines(photo: str, made: Sequence[NetCurves]) -> list[str]:
     for one in made:
         lines += [f"{one.title}, on {photo}", "", *one.sentences, "", *aligned([COLUMNS, *one.rows]), ""]
     return lines[:-1]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is asked about every photo of a folder: a net by name, layers as text, and how its conductance is taken."""
+
+    net: Net
+    name: str
+    at: str | None = None
+    baseline: str = "black"
+    n: int = 33
+    top: int = 3
+    chunk: int = 16
+
+    def cuts(self, x: Tensor) -> list[Cut]:
+        """The layers, their units channels where none are named; without any, the net's middle layer."""
+        text = self.at or self.net.layer
+        cuts = [as_cut(place) for place in text.split(",")] if text else [middle(self.net, x)]
+        return [cut if cut.units else Cut(f"{cut.text}/channel") for cut in cuts]
+
+
+def shared_of_folder(
+    survey: Survey, folder: Path, outside: Path | None, out: Path, progress: Progress | None = None
+) -> Sharing:
+    """Units that the photos of a folder share across labels, and the photos outside that fire them; stored in `out`.
+
+    Photos are read one after another, and two vectors by layer are kept of each. What cannot be read is named, and the
+    rest goes on. Errors: `InputError` for folders without photos, fewer than two that can be read, and one label for
+    all; what is wrong with the question ends it.
+    """
+    started, net, cuts = perf_counter(), survey.net, list[Cut]()
+    inner, others = pictures(folder)[0], pictures(outside)[0] if outside else []
+
+    def seen(name: str, x: Tensor) -> Look:
+        cuts.extend([] if cuts else survey.cuts(x))
+        return look(net, x, cuts, survey.baseline, survey.n, name, survey.chunk, progress)
+
+    with fresh_folder(out) as work:
+        looks, failures = _each(net, inner, seen)
+        if len(looks) < 2:
+            raise InputError(f"{_few(len(looks), len(inner))} {' '.join(told for _, told in failures[:1])}".rstrip())
+        beside, failed = _each(net, others, lambda name, x: glance(net, x, cuts, name, progress))
+        units = shared_units(list(looks), list(beside) if outside else None, survey.top)
+        made = Sharing(net, survey.top, tuple(looks), units, (*failures, *failed))
+        facts = {
+            "net": survey.name, "at": ", ".join(cut.text for cut in cuts), "of": "Predicted()",
+            "over": f"Line({survey.baseline!r}, n={survey.n})", "measure": "contribution", "photos": folder.name,
+            "photos outside": outside.name if outside else folder.name,
+        }  # fmt: skip
+        record(work, facts, shared_lines(made), _vectors(made), **_told(made), net=weights_hash(net.module))
+        title = f"{folder.resolve().name}: which units do different labels share?"
+        text = shared_page(title, made, _pictured(made, looks | beside), facts, perf_counter() - started)
+        (work / PAGE).write_text(text, encoding="utf-8")
+        seal(work)
+    return made
+
+
+def _each(
+    net: Net, photos: Sequence[Path], see: Callable[[str, Tensor], Look]
+) -> tuple[dict[Look, Path], list[tuple[str, str]]]:
+    """What is seen of each photo, with its file; and the names of those that cannot be read, with the reason."""
+    found: dict[Look, Path] = {}
+    failures = []
+    for photo in photos:
+        try:
+            found[see(photo.name, net.read(photo))] = photo
+        except InputError as error:
+            failures.append((photo.name, str(error)))
+    return found, failures
+
+
+def _few(read: int, all_: int) -> str:
+    return f"{read} of {all_} photo(s) could be read, and sharing takes two or more: add photos."
+
+
+def _vectors(made: Sharing) -> dict[str, Tensor]:
+    """Shares and activations by layer, `[photo, unit]`, the photos in the order of `meta.json`."""
+    cuts = made.looks[0].share
+    found = {f"share/{cut.text}": torch.stack([seen.share[cut] for seen in made.looks]) for cut in cuts}
+    return found | {f"fired/{cut.text}": torch.stack([seen.fired[cut] for seen in made.looks]) for cut in cuts}
+
+
+def _told(made: Sharing) -> dict[str, Any]:
+    """Photos and shared units for `meta.json`."""
+
+    def names(looks: Sequence[Look]) -> list[str]:
+        return [seen.name for seen in looks]
+
+    label = made.net.label
+    return {
+        "photos": [{"name": p.name, "class": label(p.label), "probability": p.probability} for p in made.looks],
+        "units": [
+            {
+                "at": s.cut.text, "unit": s.unit, "labels": [label(i) for i in s.labels], "photos": names(s.members),
+                "mean share": s.share, "part of all photos": s.among, "fires most outside": names(s.outside),
+            }
+            for s in made.units
+        ],
+        "not read": dict(made.failures),
+    }  # fmt: skip
+
+
+def _pictured(made: Sharing, files: Mapping[Look, Path]) -> list[tuple[list[Pictured], list[Pictured]]]:
+    """The photos of each unit shown, those that share it and those outside; each file is read once more."""
+    shown = [(s, s.members[:PHOTOS], s.outside) for s in made.units[:MOST]]
+    wanted: dict[Look, list[SharedUnit]] = {}
+    for s, members, outside in shown:
+        for seen in (*members, *outside):
+            wanted.setdefault(seen, []).append(s)
+    uris: dict[tuple[Look, SharedUnit], str] = {}
+    for seen, units in wanted.items():
+        x = made.net.read(files[seen])
+        for s, fired in zip(units, where(made.net, x, [(s.cut, s.unit) for s in units]), strict=True):
+            uris[seen, s] = thumbnail(lit(made.net, x, fired))
+
+    def picture(seen: Look, s: SharedUnit, said: str) -> Pictured:
+        return Pictured(uris[seen, s], f"{made.net.label(seen.label)}, {said}", seen.name)
+
+    return [
+        (
+            [picture(seen, s, f"{float(seen.share[s.cut][s.unit]):.1%}") for seen in members],
+            [picture(seen, s, f"activation {float(seen.fired[s.cut][s.unit]):.3g}") for seen in outside],
+        )
+        for s, members, outside in shown
+    ]
+
+
+def shared_lines(made: Sharing) -> list[str]:
+    """What the command prints: what was found, then a line for each unit."""
+    return [*made.sentences, *(["", *aligned([made.columns, *made.rows])] if made.units else [])]

@@ -17,10 +17,10 @@ from .page import rendered
 COLUMNS = ("score", "settled from", "place", "gradient largest at", "at α = 1, % of the largest")
 INTRO = "The net is shown the way from a baseline, α = 0, to the photo, α = 1, in equal steps."
 LEGEND = (
-    f"A score is settled where it stays within {WITHIN:.0%} of its range of where it ends (dotted line). The gradient is "
-    "the mean over a place's units of |∂ score / ∂ unit|, divided by its largest on the way. Where a score is settled "
-    "its gradients are small, whatever made it rise: that is why contributions are taken along the way, and not at the "
-    "photo alone."
+    f"A score is settled where it stays within {WITHIN:.0%} of its range of where it ends (dotted line). The gradient "
+    "is the mean over a place's units of |∂ score / ∂ unit|, divided by its largest on the way. Where a score is "
+    "settled its gradients are small, whatever made it rise: that is why contributions are taken along the way, and "
+    "not at the photo alone."
 )
 FILM_LEGEND = (
     "White pixels matter most. One scale: white is the largest of the whole way, so that the film is dark where the "
