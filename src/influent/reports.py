@@ -147,6 +147,7 @@ def shared_of_folder(
     all; what is wrong with the question ends it.
     """
     started, net, cuts = perf_counter(), survey.net, list[Cut]()
+    outside = None if outside and outside.resolve() == folder.resolve() else outside
     inner, others = pictures(folder)[0], pictures(outside)[0] if outside else []
 
     def seen(name: str, x: Tensor) -> Look:

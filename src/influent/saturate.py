@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .ask import influence
+from .ask import check_chunk, influence
 from .cut import INPUT, OUTPUT, Cut, as_cut
 from .distributions import Line, Point
 from .errors import QuestionError
@@ -103,6 +103,7 @@ def saturation(
     net = as_net(net)
     if not isinstance(n, int) or isinstance(n, bool) or n < 3:
         raise QuestionError(f"n={n!r}: two ends make no curve. Type 3 or more.")
+    check_chunk(chunk)
     several = isinstance(of, list | tuple)
     ofs = [as_quantity(o) for o in of] if several else [Predicted() if of is None else as_quantity(of)]
     cuts = [as_cut(at)] if isinstance(at, Cut | str) else [as_cut(cut) for cut in at]

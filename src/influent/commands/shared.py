@@ -43,9 +43,7 @@ def run(options: argparse.Namespace) -> int:
     folder, outside = Path(options.folder), options.outside and Path(options.outside)
     for place in (folder, outside):
         if place and not place.is_dir():
-            raise InputError(
-                f"{place} is no folder. `influent shared` compares the photos of one: influent shared zoo/"
-            )
+            raise InputError(f"{place} is no folder, and units are shared by photos of one: influent shared zoo/")
 
     from influent.explain import PAGE
     from influent.reports import Survey, shared_lines, shared_of_folder

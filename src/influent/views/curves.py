@@ -41,11 +41,11 @@ class Chart:
     def ticks(self) -> list[float]:
         """Round numbers that span all values, 0 among them."""
         values = [0.0, *(v for curve in self.curves for v in curve.values if not math.isnan(v))]
-        low, high = min(values), max(values)
-        rough = (high - low or 1.0) / 4
+        low, high = min(values), max(values) if any(values) else 1.0
+        rough = (high - low) / 4
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * (1 - 1e-6))
-        return [step * k for k in range(math.floor(low / step + 1e-9), math.ceil((high or 1.0) / step - 1e-9) + 1)]
+        return [step * k for k in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
 
     @property
     def rows(self) -> list[tuple[float, str]]:

@@ -62,20 +62,17 @@ class Sharing:
     def sentences(self) -> list[str]:
         """What was found, and what it is worth."""
         labels = len({seen.label for seen in self.looks})
-        told = [
-            f"{len(self.looks)} photos, which the net gives {labels} labels; {len(self.failures)} could not be read."
-        ]
+        unread = f"; {len(self.failures)} could not be read" if self.failures else ""
+        told = [f"The net gives {len(self.looks)} photos {labels} different labels{unread}."]
         if not self.units:
             return [*told, f"No unit is among the first {self.top} of two labels. A larger --top looks further."]
         told.append(
-            f"{len(self.units)} units are among the first {self.top} by conductance of two labels or more"
-            + (f"; the first {MOST} are shown." if len(self.units) > MOST else ".")
+            f"{len(self.units)} unit{'s' * (len(self.units) > 1)} among the first {self.top} by conductance for two "
+            f"labels or more{f'; the first {MOST} are shown' if len(self.units) > MOST else ''}."
         )
         often = [self.name(s) for s in self.units[:MOST] if s.among > OFTEN]
         if often:
-            told.append(
-                f"Among the first of most photos, so that it says nothing about any labels: {', '.join(often)}."
-            )
+            told.append(f"Among the first of most photos, which says nothing about these labels: {', '.join(often)}.")
         return told
 
     def heading(self, s: SharedUnit) -> str:
@@ -96,7 +93,8 @@ def lit(net: Net, x: Tensor, fired: Tensor | None) -> np.ndarray:
     photo = as_picture(net, x)
     if fired is None or not bool((fired > 0).any()):
         return photo
-    light = (fired.clamp(min=0) / limit(fired)).clamp(max=1)[None, None].float()
+    firing = fired.clamp(min=0)
+    light = (firing / limit(firing)).clamp(max=1)[None, None].float()
     mask = functional.interpolate(light, size=photo.shape[:2], mode="bilinear", align_corners=False)[0, 0]
     return np.asarray(photo * (0.25 + 0.75 * mask.double().cpu().numpy()[..., None]))
 
