@@ -10,6 +10,7 @@ from .attribution import Question as Question
 from .cut import INPUT as INPUT
 from .cut import OUTPUT as OUTPUT
 from .cut import Cut as Cut
+from .dataset import Dataset as Dataset
 from .distribution import Distribution as Distribution
 from .distribution import Draw as Draw
 from .distributions import Gaussian as Gaussian
