@@ -62,11 +62,12 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 EXPORTED = [
     "Agreement", "ablate", "agreement", "axioms",
-    "Attribution", "Class", "Classes", "Cut", "CutError", "Distribution", "Draw", "Evidence", "Figure", "Gap",
-    "Gaussian", "INPUT", "InfluentError", "InfluentWarning", "InputError", "Label", "Line", "Net", "NetError",
+    "Attribution", "Class", "Classes", "Cut", "CutError", "Dataset", "Distribution", "Draw", "Evidence", "Figure",
+    "Gap", "Gaussian", "INPUT", "InfluentError", "InfluentWarning", "InputError", "Label", "Line", "Net", "NetError",
     "OUTPUT", "PixelTransform", "Point", "Predicted", "Probability", "Quantity", "Question", "QuestionError",
     "Rest", "RunnerUp", "StoreError", "Through", "Unit", "activation", "activations", "comparative", "conductance",
-    "conductance_of_units", "contribution", "cuts", "example", "gradient", "gradient_times_activation",
+    "conductance_of_units", "contribution", "cuts", "essence", "example",
+    "expected_gradients", "gradient", "gradient_times_activation",
     "gradient_times_input",
     "influence", "integrated_gradients", "internal_influence", "layer_integrated_gradients", "load",
     "magnitude", "parse", "saliency", "save", "show", "smoothgrad", "square", "what_drives", "zoo",

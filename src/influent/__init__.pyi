@@ -37,6 +37,8 @@ from .pixels import PixelTransform as PixelTransform
 from .presets import comparative as comparative
 from .presets import conductance as conductance
 from .presets import conductance_of_units as conductance_of_units
+from .presets import essence as essence
+from .presets import expected_gradients as expected_gradients
 from .presets import gradient_times_input as gradient_times_input
 from .presets import integrated_gradients as integrated_gradients
 from .presets import internal_influence as internal_influence

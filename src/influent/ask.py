@@ -45,8 +45,8 @@ def influence(
     one sweep. `chunk` is points per pass: it changes memory and time, never the result (an adaptive line runs
     `chunk // 8` inputs side by side); `progress` is called with the number of points that each pass has run.
 
-    Over a `Dataset` the rows are its classes (or what `by` says), with `stderr` and `count`, and `left_out` names the
-    samples that could not be read. Errors: `QuestionError`, `CutError`, `NetError`, `InputError`, each with what to type
+    Over a `Dataset` the rows are its classes (or what `by` says), with `stderr` and `count`; `left_out` names samples
+    that could not be read. Errors: `QuestionError`, `CutError`, `NetError`, `InputError`, each with what to type
     instead. Source: Leino et al. 2018, Eq 1 and 2; with `contribution`, Dhamdhere et al. 2018, Eq 1 to 3.
 
     >>> linear = nn.Linear(3, 2, bias=False).eval()

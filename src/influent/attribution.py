@@ -84,7 +84,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Examples:
-    """The samples of largest magnitude for each unit: `index [instance, k, *unit]` in the data, -1 where there are fewer.
+    """The samples of largest magnitude for each unit: `index [instance, k, *unit]` in the data, -1 where too few.
 
     `value` has the same shape; `names` the sample of each index. The order is by magnitude, the earlier first.
 
@@ -102,8 +102,8 @@ class Examples:
         place = 0
         for i, size in zip(unit, self.index.shape[2:], strict=True):
             place = place * size + i
-        index, value = index[:, place].tolist(), value[:, place].tolist()
-        return tuple((self.names[i], v) for i, v in zip(index, value, strict=True) if i >= 0)
+        pairs = zip(index[:, place].tolist(), value[:, place].tolist(), strict=True)
+        return tuple((self.names[i], v) for i, v in pairs if i >= 0)
 
 
 @dataclass(frozen=True)

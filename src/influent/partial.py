@@ -19,7 +19,7 @@ Place = tuple[int, int, int]
 class Moments:
     """Weighted sums over the samples of one row: Σ w, Σ w², Σ w · u and Σ w · u², `[*unit]`, in float64.
 
-    `best [k, *unit]` are the samples of largest |u|, by their index, with their values; -1 where there are fewer than k.
+    `best [k, *unit]` are the samples of largest |u|, by their index, with their values; -1 where there are too few.
     """
 
     count: int

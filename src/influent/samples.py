@@ -1,4 +1,4 @@
-"""Where real inputs come from: a folder of images by class, batches, a data set with an index; cut into fixed blocks."""
+"""Where real inputs come from: a folder of images by class, batches, a data set with an index; in fixed blocks."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ def as_source(data: Any) -> Any:
             f"A data set is gone through in batches, and this is one tensor, {spell_shape(data)}. Give [tensor], or "
             "[(tensor, labels)]."
         )
-    if hasattr(data, "column_names") or isinstance(data, torch.utils.data.Dataset):
-        if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
-            return Indexed(data)
+    indexed = hasattr(data, "column_names") or isinstance(data, torch.utils.data.Dataset)
+    if indexed and hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return Indexed(data)
     if isinstance(data, Iterable) and not isinstance(data, Mapping):
         return Batches(data)
     raise InputError(

@@ -18,8 +18,8 @@ from .errors import InfluentWarning, InputError
 from .partial import Moments, Partial, Row
 from .probe import Cost
 from .rows import Key
-from .shapes import per_point
 from .samples import Folder, LeftOut, Samples, known_source
+from .shapes import per_point
 from .sweep import Job, Sweep
 
 
@@ -92,9 +92,7 @@ class Stream:
         """The means of every cut, quantity and measure."""
         rows = [self.partial.rows[key] for key in self._keys]
         places = {(self.job.at.index(c), q, m): (c, q, m) for c, q, m in self.dtypes}
-        return {
-            own: Means([row.moments[place] for row in rows], self.dtypes[own]) for place, own in places.items()
-        }
+        return {own: Means([row.moments[place] for row in rows], self.dtypes[own]) for place, own in places.items()}
 
     @property
     def change(self) -> Tensor:
@@ -131,7 +129,9 @@ class Stream:
     def _block(self, samples: Samples) -> Partial:
         """What one block gives."""
         counted = len(samples)
-        names = self.data.rows(samples)
+        # Baselines have no rows of their own; a function may still leave some out.
+        rowless = self._of_inputs and not callable(self.data.by)
+        names: list[Any] = [True] * counted if rowless else self.data.rows(samples)
         keep = [k for k, name in enumerate(names) if name is not None]
         if not keep:
             return Partial(samples=counted)
