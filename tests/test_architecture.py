@@ -52,6 +52,7 @@ LAYERS = [
         "baselines",
         "places",
     },
+    {"ledger"},
     {"zoo"},
     {"views"},
     {"explain"},
