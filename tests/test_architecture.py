@@ -30,7 +30,7 @@ LAYERS = [
     {"cut", "quadrature", "photos", "kernels"},
     {"pixels"},
     {"axes", "containers", "nets"},
-    {"quantity", "distribution", "measures"},
+    {"quantity", "distribution", "measures", "stability"},
     {"quantities", "distributions", "rows"},
     {"through"},
     {"language", "probe", "path"},
@@ -63,11 +63,11 @@ EXPORTED = [
     "Attribution", "Class", "Classes", "Cut", "CutError", "Distribution", "Draw", "Evidence", "Figure", "Gap",
     "Gaussian", "INPUT", "InfluentError", "InfluentWarning", "InputError", "Label", "Line", "Net", "NetError",
     "OUTPUT", "PixelTransform", "Point", "Predicted", "Probability", "Quantity", "Question", "QuestionError",
-    "Rest", "RunnerUp", "StoreError", "Through", "Unit", "activation", "activations", "comparative", "conductance",
+    "Rest", "RunnerUp", "StoreError", "Through", "Unit", "Until", "activation", "activations", "comparative", "conductance",
     "conductance_of_units", "contribution", "cuts", "example", "gradient", "gradient_times_activation",
     "gradient_times_input",
     "influence", "integrated_gradients", "internal_influence", "layer_integrated_gradients", "load",
-    "magnitude", "parse", "saliency", "save", "show", "smoothgrad", "square", "what_drives", "zoo",
+    "magnitude", "parse", "saliency", "save", "show", "smoothgrad", "square", "stability", "what_drives", "zoo",
 ]  # fmt: skip
 
 
@@ -254,7 +254,9 @@ def test_statements_are_counted() -> None:
 def exported() -> list[str]:
     """The public names of `influent`; its files, which any import adds, are none, but for the zoo."""
     names = [n for n in dir(influent) if not n.startswith("_")]
-    return sorted(n for n in names if n in ("axioms", "zoo") or not isinstance(getattr(influent, n), ModuleType))
+    return sorted(
+        n for n in names if n in ("axioms", "stability", "zoo") or not isinstance(getattr(influent, n), ModuleType)
+    )
 
 
 def test_the_exported_names_are_these() -> None:
