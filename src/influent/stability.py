@@ -7,8 +7,8 @@ The model, for the mean m_u of each unit over n samples and its standard error s
 ξ is what the units share: an image on which a softmax is not saturated has large gradients everywhere, which changes
 the size of all units and the order of none. σ² is the slope of s² on m² over the units, at most what the steadiest
 unit allows, min s²/m². The truth θ_u is not m_u: the largest of many noisy values are large in part by luck. By
-empirical Bayes, θ_u / s_u ~ N(μ, A) with the mean and the variance (less the 1 of the noise) that the m_u / s_u are seen to have,
-and so θ_u / s_u given m is N(μ + B (m_u / s_u − μ), B) with B = A / (A + 1).
+empirical Bayes, θ_u / s_u ~ N(μ, A) with the mean and the variance (less the 1 of the noise) that the m_u / s_u are
+seen to have, and so θ_u / s_u given m is N(μ + B (m_u / s_u − μ), B) with B = A / (A + 1).
 Source: Efron & Morris 1973 (the shrinkage); what was measured against it: docs/why/016-stability.md.
 """
 
