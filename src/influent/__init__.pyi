@@ -1,4 +1,5 @@
 from . import axioms as axioms
+from . import stability as stability
 from . import zoo as zoo
 from .ablation import Agreement as Agreement
 from .ablation import ablate as ablate
@@ -57,6 +58,7 @@ from .quantities import Rest as Rest
 from .quantities import RunnerUp as RunnerUp
 from .quantities import Unit as Unit
 from .quantity import Quantity as Quantity
+from .stability import Until as Until
 from .store import load as load
 from .store import save as save
 from .through import Through as Through

@@ -12,6 +12,7 @@ from .distribution import Distribution, Draws
 from .errors import QuestionError
 from .nets import Net
 from .samples import Samples, as_source
+from .stability import Until
 
 BY = ("label", "sample", "all")
 
@@ -40,7 +41,7 @@ class Dataset(Distribution):
     by: str | Callable[[Tensor, int | None], Hashable] = "label"
     weight: Callable[[Tensor, int | None], float] | None = None
     examples: int = 0
-    until: Any = None
+    until: Until | None = None
     block: int = 32
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class Dataset(Distribution):
             number = getattr(self, name)
             if not isinstance(number, int) or isinstance(number, bool) or number < least:
                 raise QuestionError(f"{name}={number!r}: give a whole number, {least} or more.")
-        if self.until is not None and not hasattr(self.until, "met"):
+        if self.until is not None and not isinstance(self.until, Until):
             raise QuestionError(f"until={self.until!r}: give Until(top=20, overlap=0.9), or None.")
         if self.until is not None and self.by == "sample":
             raise QuestionError("until= waits for the mean of rows, and by='sample' has none: drop one of the two.")

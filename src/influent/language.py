@@ -21,6 +21,7 @@ from .errors import QuestionError, nearest
 from .quantities import Classes
 from .quantity import Quantity
 from .shapes import Stored
+from .stability import Until
 
 _NOUNS: Mapping[str, type] = {
     kind.__name__: kind
@@ -29,7 +30,7 @@ _NOUNS: Mapping[str, type] = {
     if isinstance(kind, type)
     and issubclass(kind, (Quantity, Distribution, Classes))
     and kind.__module__ == module.__name__
-} | {"Stored": Stored, "Cut": Cut}
+} | {"Stored": Stored, "Cut": Cut, "Until": Until}
 _MEASURES = {
     f.__name__: f for f in vars(measures).values() if callable(f) and getattr(f, "__annotations__", {}).get("e")
 }
@@ -127,7 +128,7 @@ def _combine(op: ast.operator, a: Any, b: Any, text: str) -> Any:
 
 def _call(kind: Any, args: list[Any], kwargs: dict[str, Any], words: Mapping[str, Any], text: str) -> Any:
     """A noun from its arguments: only nouns are ever called."""
-    if not (isinstance(kind, type) and issubclass(kind, (Quantity, Distribution, Classes, Stored, Cut))):
+    if not (isinstance(kind, type) and issubclass(kind, (Quantity, Distribution, Classes, Stored, Cut, Until))):
         raise QuestionError(f"{text!r}: {kind!r} is no noun of ours or yours, so it is not called. {_EXAMPLE}")
     if issubclass(kind, Distribution) and "x" in words:
         known = _fields(kind)

@@ -195,9 +195,10 @@ class Stream:
         return all(met for met, _ in self._stability())
 
     def _stability(self) -> Iterator[tuple[bool, float]]:
+        """For every row and every cut, quantity and measure: whether it is stable enough, and its expected overlap."""
         for row in self.partial.rows.values():
             for m in row.moments.values():
-                if m.stderr is not None:
+                if self.data.until is not None and m.stderr is not None:
                     yield self.data.until.met(m.mean[None], m.stderr[None], torch.tensor([m.count]))
 
     def _report(self) -> None:
@@ -214,10 +215,11 @@ class Stream:
                 InfluentWarning, stacklevel=2,
             )  # fmt: skip
         if self.data.until is not None and not self._is_met():
-            worst = min(overlap for _, overlap in self._stability())
+            known = [overlap for _, overlap in self._stability() if overlap == overlap]
+            worst = f"the least of those that are known is {min(known):.2f}" if known else "none is known"
             warnings.warn(
                 f"After all {self.partial.samples} samples the rows are not as stable as {self.data.until!r} asks for: "
-                f"the expected overlap of the least stable one is {worst:.2f}.",
+                f"of the expected overlaps, {worst}.",
                 InfluentWarning, stacklevel=2,
             )  # fmt: skip
 

@@ -352,3 +352,45 @@ def test_nothing_is_kept_of_an_empty_partial():
     assert (
         Partial().merge(Partial(samples=3)).samples == 3 and as_source([torch.zeros(1, 2)]).stored.shape == "1 batches"
     )
+
+
+# Until
+
+
+def noisy(n, seed=3):
+    """Samples of a linear net's activations: units whose means are clear at once, and such that never are."""
+    means = torch.tensor([9.0, 8.0, 7.0, 0.0, 0.0, 0.0]).double()
+    x = means + noise(n, 6, seed=seed)
+    return worlds.linear(torch.ones(6).double()), x, torch.zeros(n, dtype=torch.long)
+
+
+def until(k, n=400, **more):
+    net, x, y = noisy(n)
+    data = inf.Dataset([(x, y)], until=inf.Until(top=k, overlap=0.9, **more), block=10)
+    return inf.influence(net, "INPUT", inf.Class(0), data, inf.activation)
+
+
+def test_the_pass_stops_when_the_top_units_are_stable():
+    """Of six units three are 7σ from the others: as soon as there are enough samples at all."""
+    assert 30 <= int(until(3).count) <= 40 and int(until(3, atleast=100).count) in range(100, 121)
+
+
+def test_a_pass_that_never_gets_there_says_so():
+    """The fourth is as good as the fifth: two samples of any size share one of three on average, 3⅓ of 4 in all."""
+    with pytest.warns(inf.InfluentWarning, match=r"After all 400 samples the rows are not as stable as Until\(top=4\)"):
+        a = until(4)
+    assert int(a.count) == 400
+
+
+def test_the_stop_is_at_a_beginning_of_the_blocks():
+    net, x, y = noisy(400)
+    stopped = until(3)
+    n = int(stopped.count)
+    assert n % 10 == 0
+    whole = inf.influence(net, "INPUT", inf.Class(0), inf.Dataset([(x[:n], y[:n])], block=10), inf.activation)
+    assert torch.equal(stopped.values, whole.values)
+
+
+def test_single_samples_have_nothing_to_wait_for():
+    wrong("until= waits for the mean of rows, and by='sample' has none", lambda: inf.Dataset(
+        [torch.zeros(2, 2)], by="sample", until=inf.Until()))  # fmt: skip
