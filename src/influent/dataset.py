@@ -21,13 +21,17 @@ BY = ("label", "sample", "all")
 class Dataset(Distribution):
     """Real inputs, each with the same weight, in rows of the result: all classes come out of one pass.
 
-    `source` is a folder of images by class, a `DataLoader`, any iterable of batches `(x [sample, *shape], label
-    [sample])`, or a data set with an index (torch's, Hugging Face's). `by` says which row a sample is counted in:
-    "label" (its class), "all" (one row), "sample" (its own), or a function `(x, label) → name of the row`, None for
-    samples that are left out. `weight` is a function `(x, label) → number`. Rows carry their mean, its standard error
-    and the count; `examples` is how many samples of largest magnitude are kept for each unit and row; `until` stops
-    the pass once the top units are as stable as it says. Samples go through the net in blocks of `block`, whatever
-    batches they came in: results do not depend on the batches.
+    - `source`: a folder of images by class, a `DataLoader`, any iterable of batches `(x [sample, *shape], label
+      [sample])`, or a data set with an index (torch's, Hugging Face's);
+    - `by`: which row a sample is counted in: "label" (its class), "all" (one row), "sample" (its own), or a function
+      `(x, label) → name of the row`, None for samples that are left out;
+    - `weight`: a function `(x, label) → number`;
+    - `examples`: how many samples of largest magnitude are kept for each unit and row;
+    - `until`: stops the pass once the top units are as stable as it says at two looks, the second after a quarter more
+      samples;
+    - `block`: samples that go through the net together, whatever batches they came in: results do not depend on these.
+
+    Rows carry their mean, its standard error and the count.
 
     `Line(baseline, Dataset(...))` and `Gaussian(Dataset(...), std)` average paths and balls over the data;
     `Line(Dataset(...), x)` takes its baselines there (expected gradients). Errors: `QuestionError` for other words.

@@ -114,16 +114,17 @@ class Stream:
     def run(self) -> Stream:
         """Everything, once; or until the rows are as stable as was asked for."""
         left_out: LeftOut = {}
-        looked = 0
+        looked = met = 0
         for samples in known_source(self.data.source).blocks(self.job.net, self.data.block, left_out):
             self.partial = self.partial.merge(self._block(samples))
-            # Looked at each time there is a tenth more: looking costs, too.
-            if self.data.until is not None and self.partial.samples >= 1.1 * looked:
+            # Looked at when there is a quarter more, and believed the second time: who looks often, sees it by chance.
+            if self.data.until is not None and self.partial.samples >= 1.25 * looked:
                 looked = self.partial.samples
-                if self._is_met():
+                met = met + 1 if self._is_met() else 0
+                if met == 2:
                     break
         self.partial = replace(self.partial, left_out=left_out)
-        self._report()
+        self._report(met == 2 or self.data.until is None)
         return self
 
     def _block(self, samples: Samples) -> Partial:
@@ -201,7 +202,7 @@ class Stream:
                 if self.data.until is not None and m.stderr is not None:
                     yield self.data.until.met(m.mean[None], m.stderr[None], torch.tensor([m.count]))
 
-    def _report(self) -> None:
+    def _report(self, met: bool) -> None:
         """What the user should know of the pass: samples that were left out, a stop that was not reached."""
         if not self.partial.rows:
             raise InputError(
@@ -214,7 +215,7 @@ class Stream:
                 f"{len(self.partial.left_out)} of {read} samples were left out: {_list(self.partial.left_out)}",
                 InfluentWarning, stacklevel=2,
             )  # fmt: skip
-        if self.data.until is not None and not self._is_met():
+        if self.data.until is not None and not met:
             known = [overlap for _, overlap in self._stability() if overlap == overlap]
             worst = f"the least of those that are known is {min(known):.2f}" if known else "none is known"
             warnings.warn(
