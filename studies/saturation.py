@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import torch
 from localisation import version
 from torch import Tensor
 from tqdm import tqdm
@@ -34,7 +33,7 @@ LAYERS = {
     "googlenet": ("inception_3b", "inception_4c", "inception_5b"),
     "efficientnet-lite0": ("_blocks.2", "_blocks.10", "_blocks.15"),
 }
-PHOTO, POINTS, CHUNK, WITHIN, SMALL = "coffee", 51, 16, 0.1, "efficientnet-lite0"
+PHOTO, POINTS, CHUNK, SMALL = "coffee", 51, 16, "efficientnet-lite0"
 PROBABILITY, LOGIT = "probability", "logit"
 
 
@@ -67,48 +66,30 @@ def main(arguments: Sequence[str]) -> int:
 
 def curves(net: inf.Net, layers: Sequence[str], x: Tensor, points: int) -> dict[str, Any]:
     """Scores and mean absolute gradients at each α."""
-    alpha = torch.linspace(0, 1, points)
     top = int(inf.activations(net, inf.OUTPUT, x).argmax())
     scores = {PROBABILITY: inf.Probability(top), LOGIT: inf.Class(top)}
-    ats: list[Any] = [inf.INPUT, *layers]
-    black = net.baseline_for("black", x)
-    rows: dict[str, dict[str, list[float]]] = {name: {label(at): [] for at in ats} for name in scores}
-    logits = []
-    for some in tqdm(alpha.split(CHUNK), desc=f"{net.label(top)}", mininterval=10):
-        way = torch.lerp(black, x, some.reshape(-1, 1, 1, 1))
-        logits.append(inf.activations(net, inf.OUTPUT, way))
-        r = inf.influence(net, ats, list(scores.values()), inf.Point(way), inf.gradient, chunk=CHUNK)
-        for name, of in scores.items():
-            for at in ats:
-                rows[name][label(at)] += r[at][of].values.abs().flatten(1).mean(1).tolist()
-    y = torch.cat(logits)
-    values = {PROBABILITY: y.softmax(1)[:, top].tolist(), LOGIT: y[:, top].tolist()}
+    with tqdm(desc=net.label(top), unit=" points", mininterval=10) as bar:
+        found = inf.saturation(
+            net, x, [inf.INPUT, *layers], list(scores.values()), n=points, chunk=CHUNK, progress=bar.update
+        )
+    named = {name: found[of] for name, of in scores.items()}
     return {
         "predicted": net.label(top),
-        "alpha": alpha.tolist(),
-        "score": values,
-        "mean absolute gradient": rows,
-        "settled": {name: settled(alpha.tolist(), v, WITHIN) for name, v in values.items()},
-        "photo / largest": {
-            name: {at: g[-1] / max(g) for at, g in of.items()} for name, of in rows.items()
+        "alpha": named[PROBABILITY].alpha.tolist(),
+        "score": {name: s.score[0].tolist() for name, s in named.items()},
+        "mean absolute gradient": {
+            name: {label(cut): size[0].tolist() for cut, size in s.gradient.items()} for name, s in named.items()
         },
-    }  # fmt: skip
+        "settled": {name: float(s.settled[0]) for name, s in named.items()},
+        "photo / largest": {
+            name: {label(cut): float(share[0]) for cut, share in s.remaining.items()} for name, s in named.items()
+        },
+    }
 
 
-def label(at: Any) -> str:
+def label(cut: str) -> str:
     """A cut as the tables name it."""
-    return at if isinstance(at, str) else "input"
-
-
-def settled(alphas: Sequence[float], values: Sequence[float], within: float) -> float:
-    """The smallest α from which on the value stays within that share of its range of where it ends."""
-    near = within * (max(values) - min(values))
-    start = alphas[-1]
-    for alpha, value in zip(reversed(alphas), reversed(values), strict=True):
-        if abs(value - values[-1]) > near:
-            break
-        start = alpha
-    return start
+    return "input" if cut == "INPUT" else cut
 
 
 def largest_at(alphas: Sequence[float], values: Sequence[float]) -> float:
@@ -141,7 +122,7 @@ def record(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "study": "saturation",
         "about": " ".join((__doc__ or "").split("\n\n")[0].split()),
         "versions": {name: version(name) for name in ("influent", "torch", "pillow")},
-        "settings": {"photo": PHOTO, "baseline": "black", "points": POINTS, "settled within": WITHIN},
+        "settings": {"photo": PHOTO, "baseline": "black", "points": POINTS, "settled within": 0.1},
         "deviations": ["photo and nets are not those of the slides, which show curves without numbers"],
         "nets": found,
     }

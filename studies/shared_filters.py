@@ -36,11 +36,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 import influent as inf
+from influent.shared import first, glance, in_common, look
 
 HERE = Path(__file__).parent
 RESULT, PICTURE = (HERE / "results" / f"shared-filters.{kind}" for kind in ("json", "png"))
 DATA_SET = "imagenet-1000-samples"
 LAYERS = ("inception_3a", "inception_4c")
+CUTS = {layer: inf.Cut(f"{layer}/channel") for layer in LAYERS}
 THEMES = {
     "stripes": (72, 282, 292, 340, 396),
     "red": (301, 555, 949, 957, 966),
@@ -118,36 +120,24 @@ def spread(classes: int, count: int, without: set[int]) -> list[int]:
 
 def conductances(net: inf.Net, files: Mapping[int, Path], points: int) -> dict[str, Any]:
     """By layer and label, conductance `[filter]` as a share of F(x) − F(black); predictions; relative gaps."""
-    values: dict[str, dict[int, Tensor]] = {layer: {} for layer in LAYERS}
-    gaps: dict[str, list[float]] = {layer: [] for layer in LAYERS}
-    predicted: dict[int, int] = {}
-    cuts = [f"{layer}/channel" for layer in LAYERS]
-    for index, file in tqdm(files.items(), desc="conductance", mininterval=10):
-        x = net.read(file)
-        predicted[index] = int(inf.activations(net, inf.OUTPUT, x).argmax())
-        path = inf.Line("black", x, n=points)
-        found = inf.influence(net, cuts, inf.Class(predicted[index]), path, inf.contribution, chunk=CHUNK)
-        for layer, cut in zip(LAYERS, cuts, strict=True):
-            values[layer][index] = found[cut].values[0] / found[cut].gap.change[0]
-            gaps[layer].append(float(found[cut].gap.relative[0]))
-    return {"values": values, "predicted": predicted, "gaps": {k: statistics.median(g) for k, g in gaps.items()}}
+    seen = {
+        index: look(net, net.read(file), list(CUTS.values()), "black", points, chunk=CHUNK)
+        for index, file in tqdm(files.items(), desc="conductance", mininterval=10)
+    }
+    return {
+        "values": {layer: {i: one.share[cut] for i, one in seen.items()} for layer, cut in CUTS.items()},
+        "predicted": {i: one.label for i, one in seen.items()},
+        "gaps": {layer: statistics.median(one.gap[cut] for one in seen.values()) for layer, cut in CUTS.items()},
+    }
 
 
 def activations(net: inf.Net, files: Mapping[int, Path]) -> dict[str, dict[int, Tensor]]:
     """By layer and label, the mean activation over positions, `[filter]`."""
-    fired: dict[str, dict[int, Tensor]] = {layer: {} for layer in LAYERS}
-    indices = list(files)
-    for start in tqdm(range(0, len(files), CHUNK), desc="activations", mininterval=10):
-        some = indices[start : start + CHUNK]
-        x = torch.cat([net.read(files[i]) for i in some])
-        for layer in LAYERS:
-            fired[layer] |= dict(zip(some, inf.activations(net, layer, x).mean((2, 3)), strict=True))
-    return fired
-
-
-def first(values: Tensor, count: int) -> list[int]:
-    """The filters with the highest values, best first; of equal ones, the lower number first."""
-    return values.sort(descending=True, stable=True).indices[:count].tolist()
+    seen = {
+        index: glance(net, net.read(file), list(CUTS.values()))
+        for index, file in tqdm(files.items(), desc="activations", mininterval=10)
+    }
+    return {layer: {i: one.fired[cut] for i, one in seen.items()} for layer, cut in CUTS.items()}
 
 
 def overlap(tops: Sequence[Sequence[int]]) -> float:
@@ -164,8 +154,9 @@ def lots(tops: Sequence[Sequence[int]], size: int, count: int, seed: int) -> lis
 
 def shared(tops: Mapping[int, Sequence[int]]) -> dict[int, list[int]]:
     """Filters in the first few of two labels or more, with these labels; the most shared first."""
-    found = {f: [i for i, top in tops.items() if f in top] for f in sorted(set(itertools.chain(*tops.values())))}
-    return dict(sorted(((f, i) for f, i in found.items() if len(i) > 1), key=lambda item: -len(item[1])))
+    labels = list(tops)
+    found = in_common(list(tops.values()), labels)
+    return {f: [labels[k] for k in rows] for f, rows in sorted(found.items(), key=lambda item: -len(item[1]))}
 
 
 def summary(

@@ -58,6 +58,8 @@ from .quantities import Rest as Rest
 from .quantities import RunnerUp as RunnerUp
 from .quantities import Unit as Unit
 from .quantity import Quantity as Quantity
+from .saturate import Saturation as Saturation
+from .saturate import saturation as saturation
 from .stability import Until as Until
 from .store import load as load
 from .store import save as save

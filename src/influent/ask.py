@@ -57,8 +57,7 @@ def influence(
     net = as_net(net)
     if not isinstance(over, Distribution):
         raise QuestionError(f"over= is a {type(over).__name__}, not a distribution. For one input: over=Point(x).")
-    if not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1:
-        raise QuestionError(f"chunk={chunk!r}: give the number of points per pass, 1 or more.")
+    check_chunk(chunk)
     if progress is not None and not callable(progress):
         raise QuestionError(
             f"progress={progress!r}: give a function that takes the number of points just run: bar.update."
@@ -80,6 +79,12 @@ def influence(
         return _attribution(job, sweeps, question, first, m)
 
     return _nested(at, ats, lambda c: _nested(of, ofs, lambda o: _nested(measure, measures, lambda m: answer(c, o, m))))
+
+
+def check_chunk(chunk: int) -> None:
+    """Refuse what is no number of points."""
+    if not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1:
+        raise QuestionError(f"chunk={chunk!r}: give the number of points per pass, 1 or more.")
 
 
 def _listed(word: Any, name: str) -> list[Any]:

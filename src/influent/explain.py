@@ -100,11 +100,16 @@ def explain_photo(request: Request, photo: Picture, out: Path, progress: Progres
     return made
 
 
+def checksum_of(photo: Picture) -> dict[str, str]:
+    """A photo's name, and the SHA-256 of its bytes."""
+    data = photo.getvalue() if isinstance(photo, Piped) else photo.read_bytes()
+    return {"name": photo.name, "sha256": hashlib.sha256(data).hexdigest()}
+
+
 def _about(request: Request, photo: Picture, predictions: Sequence[tuple[str, float]]) -> dict[str, Any]:
     """What is stored beside every answer about a photo."""
-    data = photo.getvalue() if isinstance(photo, Piped) else photo.read_bytes()
     return {
-        "photo": {"name": photo.name, "sha256": hashlib.sha256(data).hexdigest()},
+        "photo": checksum_of(photo),
         "net_name": request.name,
         "predictions": [{"class": name, "probability": p} for name, p in predictions],
     }

@@ -148,7 +148,6 @@ def write(attribution: Attribution, folder: Path, **more: Any) -> None:
     if attribution.gap is not None:
         tensors |= {"gap": attribution.gap.signed, "change": attribution.gap.change}
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, folder / VALUES)
-    os.chmod(folder / VALUES, 0o644)  # safetensors leaves a file that only its owner reads
     meta = {
         "schema": SCHEMA,
         "question": words,
@@ -162,6 +161,17 @@ def write(attribution: Attribution, folder: Path, **more: Any) -> None:
         and {"class": type(attribution.net.module).__name__, "weights": weights_hash(attribution.net.module)},
         **more,
     }
+    _write_meta(folder, meta)
+
+
+def record(folder: Path, question: dict[str, str], said: list[str], tensors: dict[str, Tensor], **more: Any) -> None:
+    """The two files of a result that is no attribution: `said`, which `influent show` prints, and named tensors."""
+    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, folder / VALUES)
+    _write_meta(folder, {"schema": SCHEMA, "question": question, "said": said, "versions": versions(), **more})
+
+
+def _write_meta(folder: Path, meta: dict[str, Any]) -> None:
+    os.chmod(folder / VALUES, 0o644)  # safetensors leaves a file that only its owner reads
     (folder / META).write_text(json.dumps(meta, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -194,6 +204,8 @@ def load(folder: str | os.PathLike[str]) -> Attribution:
     """
     place = Path(folder).expanduser()
     meta = read_meta(place)
+    if "said" in meta:
+        raise StoreError(f"{folder} holds no attribution. `influent show {folder}` prints what it holds.")
     _check_unchanged(place, meta)
     try:
         tensors = load_file(place / VALUES)

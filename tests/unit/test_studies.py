@@ -146,7 +146,6 @@ def test_overlap_of_labels(study):
     assert shared_filters.overlap(list(tops.values())) == pytest.approx(4 / 3)  # pairs: 1, 2 and 1
     assert list(shared_filters.shared(tops).items()) == [(2, [10, 20, 30]), (1, [10, 30])]
     assert shared_filters.lots([[1, 2]] * 4, size=3, count=2, seed=0) == [2, 2]
-    assert shared_filters.first(torch.tensor([1.0, 3.0, -9.0, 3.0]), 2) == [1, 3]
 
 
 def test_pictures_stay_out_of_the_repository(study, capsys):
@@ -158,11 +157,8 @@ def test_pictures_stay_out_of_the_repository(study, capsys):
 # Saturation
 
 
-def test_where_a_score_settles(study):
-    saturation = study("saturation")
-    assert saturation.settled([0, 0.5, 1], [0, 0.95, 1], 0.1) == 0.5
-    assert saturation.settled([0, 0.3, 0.6, 1], [0, 1, 0.5, 1], 0.1) == 1  # a dip on the way: settled only at the end
-    assert saturation.largest_at([0, 0.5, 1], [1, 2, 2]) == 0.5
+def test_where_a_gradient_is_largest(study):
+    assert study("saturation").largest_at([0, 0.5, 1], [1, 2, 2]) == 0.5
 
 
 def test_curves_of_a_linear_net(study):

@@ -9,6 +9,9 @@ from torch import Tensor
 DIVERGING = "RdBu_r"
 """Blue is negative, white zero, red positive (ColorBrewer's RdBu: told apart by all common colour visions)."""
 
+LINES = (("#3b82c4", ""), ("#c8691c", "7 3"), ("#12896b", "2 3"), ("#b8519b", "9 3 2 3"), ("#7a7a7a", "4 2"))
+"""Colour and dashes of each curve of a chart: told apart without colour, on a light page and on a dark one."""
+
 
 def limit(values: Tensor, percentile: float = 99.5) -> float:
     """The value at which a symmetric scale saturates: a percentile of |values|, never 0.

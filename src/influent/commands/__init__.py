@@ -1,0 +1,9 @@
+"""The commands, one a file: `declare` adds a command and its options to the parser, `run` does it and prints.
+
+A new command is a file with these two functions, named in `COMMANDS`. Nothing heavy is imported at the top of these
+files, only inside of `run`: `influent --help` does not load torch.
+"""
+
+from . import conductance, cuts, explain, saturation, shared, show
+
+COMMANDS = (explain, conductance, saturation, shared, cuts, show)

@@ -1,0 +1,26 @@
+"""`influent cuts`: the places at which a net can be cut."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .options import add_net, load_net, settings
+
+
+def declare(commands: Any) -> None:
+    """The command and its options."""
+    command = commands.add_parser("cuts", help="list the places at which a net can be cut")
+    add_net(command)
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """A line for each place, found with a grey picture."""
+    from PIL import Image
+
+    from influent.probe import cuts
+
+    net = load_net(settings(options))
+    print(*cuts(net, net.read(Image.new("RGB", (256, 256), (127, 127, 127)))), sep="\n")
+    return 0

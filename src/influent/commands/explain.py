@@ -1,0 +1,74 @@
+"""`influent explain PHOTO`: which units decided, what they look at, and how exact that is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .options import add_net, add_path, request_of, settings
+from .terminal import Bar, answer_lines, print_place
+
+
+def declare(commands: Any) -> None:
+    """The command and its options."""
+    command = commands.add_parser(
+        "explain", help="explain what a net says about a photo, or about each photo of a folder",
+        description="Which units inside the net decided, what they look at, and how exact the answer is.",
+        epilog="""example: influent explain cat.jpg --of "Class('Egyptian cat') - Class('tabby')" """,
+    )  # fmt: skip
+    command.add_argument(
+        "photo", metavar="PHOTO", help="a picture file, a folder of them, - for standard input, or an example: coffee"
+    )
+    add_net(command)
+    command.add_argument(
+        "--at", help="which units: a cut such as inception_4c/channel (default: the net's own middle layer)"
+    )
+    command.add_argument(
+        "--of", help="which behaviour (default: the predicted class, and that class but not the runner-up)"
+    )
+    command.add_argument("--measure", help="contribution (default on a line), gradient, activation, magnitude, ...")
+    add_path(command, "why-PHOTO")
+    command.add_argument("--config", metavar="FILE", help="read these options from a TOML file; the command line wins")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """One photo explained, or each of a folder."""
+    from influent.explain import PAGE, explain_photo
+
+    started = time.perf_counter()
+    chosen = settings(options)
+    photo, request = request_of(options, chosen)
+    if isinstance(photo, Path) and photo.is_dir():
+        return _explain_each(request, photo, Path(chosen["out"] or f"why-{photo.resolve().name}"))
+    out = Path(chosen["out"] or f"why-{Path(photo.name).stem}")
+    with Bar() as progress:
+        made = explain_photo(request, photo, out, progress)
+    said = " · ".join(f"{name} {p:.1%}" for name, p in made.predictions[:3])
+    print(f"{request.name} on {photo.name}: {said}")
+    for answer in made.answers:
+        print("", answer.title, *answer_lines(answer.attribution, answer.ranked), sep="\n")
+    print_place(out / PAGE, started)
+    return 0
+
+
+def _explain_each(request: Any, folder: Path, out: Path) -> int:
+    """A line for each photo as it is done; exit code 1 where some failed."""
+    from influent.explain import INDEX, explain_folder
+
+    failed = done = 0
+    started = time.perf_counter()
+    try:
+        for entry in explain_folder(request, folder, out):
+            failed, done = failed + bool(entry.failure), done + (not entry.failure)
+            said = entry.prediction and f"{entry.prediction[0]} {entry.prediction[1]:.1%}"
+            print(f"{entry.name}: {entry.failure or said or entry.title}", flush=True)
+    except KeyboardInterrupt:
+        print(f"influent: stopped; {done} photos were explained: {out / INDEX}", file=sys.stderr)
+        return 130
+    print(f"\n{done} explained, {failed} failed", end="")
+    print_place(out / INDEX, started, "index")
+    return 1 if failed else 0

@@ -1,0 +1,33 @@
+"""What commands print: a progress bar, an answer as text, and where the page is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Bar:
+    """A progress bar on a terminal, in points that went through the net; nothing where output is a file."""
+
+    def __enter__(self) -> Any:
+        from tqdm import tqdm
+
+        self.bar = tqdm(unit=" points", disable=None, leave=False, file=sys.stderr)
+        return self.bar.update
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+
+def answer_lines(a: Any, ranked: Any) -> list[str]:
+    """One attribution as text: the question, its top units, its error."""
+    lines = [f"  at {a.question.at.text}, of {a.question.of!r}"]
+    lines += [f"  {u.name or u.index!s:<16} {u.value:>+10.4g}  {u.share:>6.1%} of all" for u in ranked]
+    return lines + ([f"  {a.summary()}"] if a.summary() else [])
+
+
+def print_place(page: Path, started: float, word: str = "page") -> None:
+    """Where the page is, and how long it took since `started`, a `time.perf_counter()`."""
+    print(f"\n{word:<6} {page}\ntime   {time.perf_counter() - started:.1f} s")
