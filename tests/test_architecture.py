@@ -58,7 +58,7 @@ LAYERS = [
     {"zoo"},
     {"views"},
     {"explain"},
-    {"reports"},
+    {"reports", "essences"},
     {"commands"},
     {"cli"},
     {"__main__"},
