@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .cut import INPUT, Cut, as_cut
+from .distributions import Line
 from .errors import InputError, QuestionError
 from .explain import PAGE, Picture, checksum_of, pictures
 from .language import parse
@@ -60,14 +61,15 @@ def saturation_of_photo(
             for j, chart in enumerate(one.charts, 1):
                 (work / f"saturation-{k}-curve-{j}.svg").write_text(chart.svg(), encoding="utf-8")
             made, films = [*made, one], [*films, film.read_bytes()]
-        facts = {"path": f"{way.n} equal steps from {way.baseline} to {photo.name}"}
+        intro = f"The net is shown {way.n} pictures on the way from {way.baseline} (α = 0) to {photo.name} (α = 1)."
+        facts = {"path": repr(Line(way.baseline, x, way.n, "uniform"))}
         facts |= {f"scores of {one.name}": ", ".join(repr(c.of) for c in one.curves.values()) for one in made}
         record(
             work, facts, saturation_lines(photo.name, made), _tensors(made), photo=checksum_of(photo),
             net=[{"name": name, "weights": weights_hash(net.module)} for name, net, _ in nets],
         )  # fmt: skip
         title = f"{photo.name}: where does the score saturate?"
-        page = saturation_page(title, made, films, facts, perf_counter() - started)
+        page = saturation_page(title, intro, made, films, facts, perf_counter() - started)
         (work / PAGE).write_text(page, encoding="utf-8")
         seal(work)
     return made
@@ -232,13 +234,14 @@ def _pictured(made: Sharing, files: Mapping[Look, Path]) -> list[tuple[list[Pict
         for s, fired in zip(units, where(made.net, x, [(s.cut, s.unit) for s in units]), strict=True):
             uris[seen, s] = thumbnail(lit(made.net, x, fired))
 
-    def picture(seen: Look, s: SharedUnit, said: str) -> Pictured:
-        return Pictured(uris[seen, s], f"{made.net.label(seen.label)}, {said}", seen.name)
+    def picture(seen: Look, s: SharedUnit, share: str) -> Pictured:
+        caption = f"{made.net.label(seen.label)}: {share}activation {float(seen.fired[s.cut][s.unit]):.3g}"
+        return Pictured(uris[seen, s], caption, seen.name)
 
     return [
         (
-            [picture(seen, s, f"{float(seen.share[s.cut][s.unit]):.1%}") for seen in members],
-            [picture(seen, s, f"activation {float(seen.fired[s.cut][s.unit]):.3g}") for seen in outside],
+            [picture(seen, s, f"{float(seen.share[s.cut][s.unit]):.1%} of the score, ") for seen in members],
+            [picture(seen, s, "") for seen in outside],
         )
         for s, members, outside in shown
     ]

@@ -165,6 +165,9 @@ def test_a_chart_is_well_formed_and_its_curves_are_where_their_values_are():
     names = ("<b>&", "two")
     chart = Chart("a < b", "α", (0.0, 1.0), tuple(Curve(n, (0.0, 1.0)) for n in names), settled=0.5)
     svg = ElementTree.fromstring(chart.svg())
+    late = ElementTree.fromstring(Chart("", "α", (0.0, 1.0), (), settled=1.0).svg())
+    anchors = [e.get("text-anchor") for tree in (svg, late) for e in tree.iter() if e.text == "settled"]
+    assert anchors == ["start", "end"]  # inside the chart, wherever it is
     lines = [e.get("points") for e in svg.iter() if e.tag.endswith("polyline")]
     assert lines == ["46.0,228.0 408.0,30.0"] * 2  # left and right margin, bottom and top
     texts = [e.text for e in svg.iter() if e.tag.endswith("text")]

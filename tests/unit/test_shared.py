@@ -182,7 +182,11 @@ def test_the_page_is_self_contained_and_names_its_photos(here):
     assert run("in") == 0
     page = Page(here / "shared-in" / "explanation.html")
     assert len(page.loads) == 3 and all(load.startswith("data:image/jpeg;base64,") for load in page.loads)
-    assert page.alts == ["a.png: warm, 23.9%", "b<i>.png: cold, 20.0%", "c.png: warm, activation 0"]
+    assert page.alts == [
+        "a.png: warm: 23.9% of the score, activation 0.502",
+        "b<i>.png: cold: 20.0% of the score, activation 0.4",
+        "c.png: warm: activation 0",
+    ]
     assert "script" not in page.tags and "i" not in page.tags
 
 

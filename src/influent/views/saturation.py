@@ -15,7 +15,6 @@ from .curves import Chart, Curve
 from .page import rendered
 
 COLUMNS = ("score", "settled from", "place", "gradient largest at", "at α = 1, % of the largest")
-INTRO = "The net is shown the way from a baseline, α = 0, to the photo, α = 1, in equal steps."
 LEGEND = (
     f"A score is settled where it stays within {WITHIN:.0%} of its range of where it ends (dotted line). The gradient "
     "is the mean over a place's units of |∂ score / ∂ unit|, divided by its largest on the way. Where a score is "
@@ -84,11 +83,11 @@ def _percent(share: float) -> str:
 
 
 def saturation_page(
-    title: str, made: Sequence[NetCurves], films: Sequence[bytes], facts: Mapping[str, str], seconds: float
-) -> str:
-    """The HTML: a section for each net with its film, a GIF's bytes; `facts` is the small print."""
+    title: str, intro: str, made: Sequence[NetCurves], films: Sequence[bytes], facts: Mapping[str, str], seconds: float,
+) -> str:  # fmt: skip
+    """The HTML: a section for each net with its film, a GIF's bytes; `facts` are the small print."""
     data = [f"data:image/gif;base64,{base64.b64encode(film).decode()}" for film in films]
     return rendered(
         "saturation.html", title=title, sections=list(zip(made, data, strict=True)), columns=COLUMNS, legend=LEGEND,
-        film_legend=FILM_LEGEND, intro=INTRO, facts=facts, seconds=seconds,
+        film_legend=FILM_LEGEND, intro=intro, facts=facts, seconds=seconds,
     )  # fmt: skip

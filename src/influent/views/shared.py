@@ -66,9 +66,9 @@ class Sharing:
         told = [f"The net gives {len(self.looks)} photos {labels} different labels{unread}."]
         if not self.units:
             return [*told, f"No unit is among the first {self.top} of two labels. A larger --top looks further."]
+        shown = f"; the first {MOST} are shown" if len(self.units) > MOST else ""
         told.append(
-            f"{len(self.units)} unit{'s' * (len(self.units) > 1)} among the first {self.top} by conductance for two "
-            f"labels or more{f'; the first {MOST} are shown' if len(self.units) > MOST else ''}."
+            f"Units among the first {self.top} by conductance for two labels or more: {len(self.units)}{shown}."
         )
         often = [self.name(s) for s in self.units[:MOST] if s.among > OFTEN]
         if often:
