@@ -67,7 +67,8 @@ EXPORTED = [
     "conductance", "conductance_of_units", "contribution", "cuts", "example", "gradient", "gradient_times_activation",
     "gradient_times_input",
     "influence", "integrated_gradients", "internal_influence", "layer_integrated_gradients", "load",
-    "magnitude", "parse", "saliency", "save", "show", "smoothgrad", "square", "stability", "what_drives", "zoo",
+    "magnitude", "parse", "rank_agreement", "saliency", "save", "show", "smoothgrad", "square", "stability",
+    "what_drives", "zoo",
 ]  # fmt: skip
 
 
