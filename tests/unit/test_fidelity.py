@@ -110,8 +110,10 @@ def test_auroc_of_an_unknown_score_is_unknown():
         ),
         (
             lambda: rank_agreement(ones(2, 3), ones(2, 3)),
-            r"^The instances are float64 \[2, 3\], the class float64 \[2, 3\]: rank_agreement takes \[instance, "
-            + r"\*unit\] and \[\*unit\], of the same cut\. Of several classes choose one: a\[817\]\.$",
+            (
+                r"^The instances are float64 \[2, 3\], the class float64 \[2, 3\]: rank_agreement takes \[instance, "
+                r"\*unit\] and \[\*unit\], of the same cut\. Of several classes choose one: a\[817\]\.$"
+            ),
         ),
         (lambda: rank_agreement(ones(3), ones(3)), r"^The instances are float64 \[3\], the class float64 \[3\]"),
         (
