@@ -253,7 +253,9 @@ def table(name: str, found: dict[str, Any]) -> str:
         counts = won(found, way)
         lines.append(f"  {way:<24}{statistics.mean(counts):5.1f} ({min(counts)} to {max(counts)})")
     published = ", ".join(f"{c} {a} → {b}" for c, (a, b) in PUBLISHED.items())
-    lines.append(f"published (recall at 100 % precision, five ImageNet classes drawn by lot): {published}; activations about 0")
+    lines.append(
+        f"published (recall at 100 % precision, five ImageNet classes drawn by lot): {published}; activations about 0"
+    )
     return "\n".join(lines)
 
 

@@ -1,9 +1,7 @@
 from . import axioms as axioms
 from . import stability as stability
 from . import zoo as zoo
-from .ablation import Agreement as Agreement
 from .ablation import ablate as ablate
-from .ablation import agreement as agreement
 from .ask import influence as influence
 from .attribution import Attribution as Attribution
 from .attribution import Gap as Gap
@@ -24,6 +22,9 @@ from .errors import InputError as InputError
 from .errors import NetError as NetError
 from .errors import QuestionError as QuestionError
 from .errors import StoreError as StoreError
+from .fidelity import Agreement as Agreement
+from .fidelity import agreement as agreement
+from .fidelity import rank_agreement as rank_agreement
 from .language import parse as parse
 from .measures import Evidence as Evidence
 from .measures import activation as activation

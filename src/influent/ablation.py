@@ -1,9 +1,9 @@
-"""Units changed and the net run again: ablation, the plain comparator of every measure; and how far two agree."""
+"""Units changed and the net run again: ablation, the plain comparator of every measure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -233,50 +233,3 @@ class Moves:
             units[here, chosen[k // 2]] += (size[rows] * per_point(1 - 2 * (k % 2), units)).squeeze(1)
 
         return self.values(move, 2 * len(chosen))
-
-
-@dataclass(frozen=True, eq=False)
-class Agreement:
-    """Correlation of two attributions over their units: `pearson [instance]` of values, `spearman [instance]` of ranks.
-
-    NaN where all units of one have the same value.
-
-    >>> Agreement(torch.tensor([0.5]), torch.tensor([1.0])).spearman
-    tensor([1.])
-    """
-
-    pearson: Tensor
-    spearman: Tensor
-
-
-def agreement(a: Attribution, b: Attribution) -> Agreement:
-    """corr(a, b) over units, row by row: of values (Pearson), and of ranks, ties sharing theirs (Spearman).
-
-    Both attributions have rows and units of one shape; values of any scale. Errors: `QuestionError` for other shapes.
-    Source: Spearman 1904; the measures side by side, Dhamdhere et al. 2018, section 4.
-
-    >>> net, x = nn.Linear(3, 2).eval(), torch.ones(1, 3)
-    >>> agreement(ablate(net, "INPUT", Class(0), x), gradient_times_input(net, x, Class(0))).spearman.round(decimals=9)
-    tensor([1.], dtype=torch.float64)
-    """
-    if a.values.shape != b.values.shape:
-        raise QuestionError(
-            f"These attributions are {list(a.values.shape)} and {list(b.values.shape)}: agreement compares the same "
-            "rows and units. Ask both at the same cut."
-        )
-    first, second = (one.values.detach().cpu().double().flatten(1) for one in (a, b))
-    ranks = [torch.stack([_ranks(row) for row in side]) for side in (first, second)]
-    return Agreement(_correlation(first, second), _correlation(*ranks))
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Ranks from 1; equal values share the mean of theirs."""
-    _, place, count = values.unique(return_inverse=True, return_counts=True)
-    return (count.cumsum(0) - (count - 1) / 2).double()[place]
-
-
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Row by row; NaN where one side does not vary."""
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    size = a.norm(dim=1) * b.norm(dim=1)
-    return ((a * b).sum(1) / size).where(size > 0, torch.nan)

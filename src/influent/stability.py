@@ -228,9 +228,8 @@ def _two_sided(t: Tensor, freedom: int) -> Tensor:
     square = t.double().square()
     x, y = nu / (nu + square), square / (nu + square)
     y = y.where(square.isfinite(), 1.0)
-    front = torch.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * torch.log1p(-y.clamp(max=1.0)) + b * y.log()
-    )
+    logs = a * -torch.log1p(square / nu) + b * y.log()  # a log x, where x is near 0 and near 1
+    front = torch.exp(logs + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b))
     # Σ_j Π_i (a + b + i) / (b + 1 + i) · y^j, for I_y(b, a).
     term = torch.ones_like(y)
     total = term.clone()
