@@ -126,6 +126,7 @@ EXPORTED = [
     "load",
     "magnitude",
     "parse",
+    "rank_agreement",
     "saliency",
     "saturation",
     "save",
@@ -136,10 +137,6 @@ EXPORTED = [
     "what_drives",
     "zoo",
 ]
-    "influence", "integrated_gradients", "internal_influence", "layer_integrated_gradients", "load",
-    "magnitude", "parse", "rank_agreement", "saliency", "save", "show", "smoothgrad", "square", "stability",
-    "what_drives", "zoo",
-]  # fmt: skip
 
 
 def name_of(file: Path) -> str:
