@@ -45,11 +45,11 @@ def test_a_grid_of_zeros_is_empty():
 
 
 def test_each_unit_has_its_name_and_value_and_the_whole_is_named():
-    root = drawn(Grid('<b>"a"</b> & co', [1.0, -2.0], [2.0, 1.0], ["<i>", "wheel & tyre"], note="ρ < 1"))
-    assert [t.text for t in root.iter(f"{SVG}title")] == ["<i>: +1", "wheel & tyre: -2"]
+    root = drawn(Grid('<b>"a"</b> & co', [1.0, -2.0], [2.0, 1.0], ["<i>", "a & b"], note="ρ < 1"))
+    assert [t.text for t in root.iter(f"{SVG}title")] == ["<i>: +1", "a & b: -2"]
     assert root.get("role") == "img"
     assert root.get("aria-label") == (
-        '<b>"a"</b> & co. Area is size; the largest: wheel & tyre, -2. Shaded cells: units against, over the class. ρ < 1'
+        '<b>"a"</b> & co. Area is size; the largest: a & b, -2. Shaded cells: units against, over the class. ρ < 1'
     )
 
 
