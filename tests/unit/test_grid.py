@@ -45,11 +45,11 @@ def test_a_grid_of_zeros_is_empty():
 
 
 def test_each_unit_has_its_name_and_value_and_the_whole_is_named():
-    root = drawn(Grid('<b>"a"</b> & co', [1.0, -2.0], [2.0, 1.0], ["<i>", "wheel & tyre"], note="ρ < 1"))
-    assert [t.text for t in root.iter(f"{SVG}title")] == ["<i>: +1", "wheel & tyre: -2"]
+    root = drawn(Grid('<b>"a"</b> & co', [1.0, -2.0], [2.0, 1.0], ["<i>", "a & b"], note="ρ < 1"))
+    assert [t.text for t in root.iter(f"{SVG}title")] == ["<i>: +1", "a & b: -2"]
     assert root.get("role") == "img"
     assert root.get("aria-label") == (
-        '<b>"a"</b> & co. Area is size; the largest: wheel & tyre, -2. Shaded: against, over the class. ρ < 1'
+        '<b>"a"</b> & co. Area is size; the largest: a & b, -2. Shaded cells: units against, over the class. ρ < 1'
     )
 
 
@@ -69,8 +69,8 @@ def test_the_grid_of_two_attributions():
     over = a.mean(["cat", "cat"])  # 2, -2, 1
     made = grid(a[0], over)
     assert [box.text for box in made.boxes] == ["channel 0: +1", "channel 2: +1.5", "channel 1: -2"]
-    assert (made.title, made.note) == ("INPUT, instance 0", "The order is that of the class by ρ = +0.50.")
-    assert grid(over, over, title="all").note == "The order is that of the class by ρ = +1.00."
+    assert (made.title, made.note) == ("INPUT, instance 0", "Follows the order of the class: Spearman's ρ = +0.50.")
+    assert grid(over, over, title="all").note == "Follows the order of the class: Spearman's ρ = +1.00."
     with pytest.raises(QuestionError, match=r"^A grid shows one row, and there are 2: a\[0\]\.$"):
         grid(a, over)
 

@@ -110,7 +110,7 @@ class Grid:
         largest = sizes.index(max(sizes))
         return [
             f"Area is size; the largest: {self.names[largest]}, {self.values[largest]:+.3g}.",
-            "Shaded: against, over the class.",
+            "Shaded cells: units against, over the class.",
             *([self.note] if self.note else []),
         ]
 
@@ -131,8 +131,8 @@ def grid(instance: Attribution, of_class: Attribution, title: str = "", colours:
 
     >>> net, x = nn.Linear(3, 2).eval(), torch.rand(2, 3)
     >>> a = influence(net, "INPUT", Class(1), Point(x), gradient_times_activation)
-    >>> grid(a[0], of_class=a.mean(["cat", "cat"])).note[:16]
-    'The order is tha'
+    >>> grid(a[0], of_class=a.mean(["cat", "cat"])).note[:30]
+    'Follows the order of the class'
     """
     for one in (instance, of_class):
         if len(one.instances) != 1:
@@ -145,6 +145,6 @@ def grid(instance: Attribution, of_class: Attribution, title: str = "", colours:
         [units[index].value for index in order],
         of_class.values.detach().double().flatten().tolist(),
         [units[index].name or str(index) for index in order],
-        f"The order is that of the class by ρ = {rho:+.2f}." if math.isfinite(rho) else "",
+        f"Follows the order of the class: Spearman's ρ = {rho:+.2f}." if math.isfinite(rho) else "",
         colours,
     )
