@@ -31,17 +31,16 @@ LAYERS = [
     {"pixels"},
     {"axes", "containers", "nets"},
     {"quantity", "distribution", "measures"},
-    {"quantities", "distributions", "rows"},
+    {"quantities", "distributions", "rows", "mask"},
     {"through"},
     {"language", "probe", "path"},
-    {"evaluate", "attribution"},
+    {"evaluate", "attribution", "replay"},
     {"sweep"},
     {"ask"},
     {"ablation"},
     {
         "presets",
         "store",
-        "experts",
         "compress",
         "layered",
         "axioms",
@@ -50,6 +49,7 @@ LAYERS = [
         "baselines",
         "places",
     },
+    {"experts"},
     {"zoo"},
     {"views"},
     {"explain"},
@@ -61,7 +61,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 EXPORTED = [
     "Agreement", "ablate", "agreement", "axioms",
     "Attribution", "Class", "Classes", "Cut", "CutError", "Distribution", "Draw", "Evidence", "Figure", "Gap",
-    "Gaussian", "INPUT", "InfluentError", "InfluentWarning", "InputError", "Label", "Line", "Net", "NetError",
+    "Gaussian", "INPUT", "InfluentError", "InfluentWarning", "InputError", "Label", "Line", "Mask", "Net", "NetError",
     "OUTPUT", "PixelTransform", "Point", "Predicted", "Probability", "Quantity", "Question", "QuestionError",
     "Rest", "RunnerUp", "StoreError", "Through", "Unit", "activation", "activations", "comparative", "conductance",
     "conductance_of_units", "contribution", "cuts", "example", "gradient", "gradient_times_activation",
@@ -190,6 +190,22 @@ def test_the_probe_is_where_hooks_and_autograd_are() -> None:
     assert {"autograd", "forward_ad", "register_forward_hook", "register_forward_pre_hook"} <= mechanisms(
         SRC / "probe.py"
     )
+
+
+def stubs(file: Path) -> list[int]:
+    """Lines that put something in the place of a module's `forward`, as an attribute or in its dictionary."""
+    targets = [t for n in ast.walk(tree(file)) if isinstance(n, ast.Assign) for t in n.targets]
+    places = [(t.lineno, t.attr if isinstance(t, ast.Attribute) else getattr(t, "slice", None)) for t in targets]
+    return [line for line, place in places if getattr(place, "value", place) == "forward"]
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.name != "replay.py"], ids=name_of)
+def test_forwards_are_stubbed_by_replay_alone(file: Path) -> None:
+    assert stubs(file) == []
+
+
+def test_replay_is_where_forwards_are_stubbed() -> None:
+    assert stubs(SRC / "replay.py")
 
 
 # Small and plain

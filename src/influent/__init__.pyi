@@ -23,6 +23,7 @@ from .errors import NetError as NetError
 from .errors import QuestionError as QuestionError
 from .errors import StoreError as StoreError
 from .language import parse as parse
+from .mask import Mask as Mask
 from .measures import Evidence as Evidence
 from .measures import activation as activation
 from .measures import contribution as contribution
