@@ -34,14 +34,16 @@ LAYERS = [
     {"quantities", "distributions", "rows", "mask"},
     {"through"},
     {"language", "probe", "path"},
-    {"evaluate", "attribution", "replay"},
+    {"evaluate", "attribution", "replay", "traced"},
     {"sweep"},
     {"ask"},
     {"ablation"},
     {
         "presets",
         "store",
-        "compress",
+        "compression",
+        "pruning",
+        "counting",
         "layered",
         "axioms",
         "fidelity",
@@ -59,15 +61,15 @@ LAYERS = [
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 EXPORTED = [
-    "Agreement", "ablate", "agreement", "axioms",
+    "Agreement", "Expert", "ablate", "agreement", "axioms", "experts",
     "Attribution", "Class", "Classes", "Cut", "CutError", "Distribution", "Draw", "Evidence", "Figure", "Gap",
     "Gaussian", "INPUT", "InfluentError", "InfluentWarning", "InputError", "Label", "Line", "Mask", "Net", "NetError",
     "OUTPUT", "PixelTransform", "Point", "Predicted", "Probability", "Quantity", "Question", "QuestionError",
-    "Rest", "RunnerUp", "StoreError", "Through", "Unit", "activation", "activations", "comparative", "conductance",
-    "conductance_of_units", "contribution", "cuts", "example", "gradient", "gradient_times_activation",
+    "Rest", "RunnerUp", "StoreError", "Through", "Unit", "activation", "activations", "comparative", "compress",
+    "conductance", "conductance_of_units", "contribution", "cuts", "example", "gradient", "gradient_times_activation",
     "gradient_times_input",
     "influence", "integrated_gradients", "internal_influence", "layer_integrated_gradients", "load",
-    "magnitude", "parse", "saliency", "save", "show", "smoothgrad", "square", "what_drives", "zoo",
+    "magnitude", "parse", "prune", "saliency", "save", "show", "smoothgrad", "square", "what_drives", "zoo",
 ]  # fmt: skip
 
 
@@ -268,9 +270,11 @@ def test_statements_are_counted() -> None:
 
 
 def exported() -> list[str]:
-    """The public names of `influent`; its files, which any import adds, are none, but for the zoo."""
+    """The public names of `influent`; its files, which any import adds, are none, but for three."""
     names = [n for n in dir(influent) if not n.startswith("_")]
-    return sorted(n for n in names if n in ("axioms", "zoo") or not isinstance(getattr(influent, n), ModuleType))
+    return sorted(
+        n for n in names if n in ("axioms", "experts", "zoo") or not isinstance(getattr(influent, n), ModuleType)
+    )
 
 
 def test_the_exported_names_are_these() -> None:

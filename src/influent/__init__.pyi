@@ -1,4 +1,5 @@
 from . import axioms as axioms
+from . import experts as experts
 from . import zoo as zoo
 from .ablation import Agreement as Agreement
 from .ablation import ablate as ablate
@@ -7,6 +8,7 @@ from .ask import influence as influence
 from .attribution import Attribution as Attribution
 from .attribution import Gap as Gap
 from .attribution import Question as Question
+from .compression import compress as compress
 from .cut import INPUT as INPUT
 from .cut import OUTPUT as OUTPUT
 from .cut import Cut as Cut
@@ -22,6 +24,7 @@ from .errors import InputError as InputError
 from .errors import NetError as NetError
 from .errors import QuestionError as QuestionError
 from .errors import StoreError as StoreError
+from .experts import Expert as Expert
 from .language import parse as parse
 from .mask import Mask as Mask
 from .measures import Evidence as Evidence
@@ -46,6 +49,7 @@ from .presets import smoothgrad as smoothgrad
 from .presets import what_drives as what_drives
 from .probe import activations as activations
 from .probe import cuts as cuts
+from .pruning import prune as prune
 from .quantities import Class as Class
 from .quantities import Classes as Classes
 from .quantities import Label as Label
