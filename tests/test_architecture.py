@@ -31,11 +31,11 @@ LAYERS = [
     {"pixels"},
     {"axes", "containers", "nets"},
     {"quantity", "distribution", "measures", "samples", "stability"},
-    {"quantities", "dataset", "rows"},
+    {"quantities", "dataset", "rows", "mask"},
     {"distributions", "partial"},
     {"through"},
     {"language", "probe", "path"},
-    {"evaluate", "attribution"},
+    {"evaluate", "attribution", "replay", "traced"},
     {"sweep"},
     {"stream"},
     {"ask"},
@@ -43,8 +43,9 @@ LAYERS = [
     {
         "presets",
         "store",
-        "experts",
-        "compress",
+        "compression",
+        "pruning",
+        "counting",
         "layered",
         "axioms",
         "fidelity",
@@ -54,7 +55,7 @@ LAYERS = [
         "saturate",
         "shared",
     },
-    {"ledger"},
+    {"ledger", "experts"},
     {"zoo"},
     {"views"},
     {"explain"},
@@ -77,6 +78,7 @@ EXPORTED = [
     "Distribution",
     "Draw",
     "Evidence",
+    "Expert",
     "Figure",
     "Gap",
     "Gaussian",
@@ -86,6 +88,7 @@ EXPORTED = [
     "InputError",
     "Label",
     "Line",
+    "Mask",
     "Net",
     "NetError",
     "OUTPUT",
@@ -109,6 +112,7 @@ EXPORTED = [
     "agreement",
     "axioms",
     "comparative",
+    "compress",
     "conductance",
     "conductance_of_units",
     "contribution",
@@ -116,6 +120,7 @@ EXPORTED = [
     "essence",
     "example",
     "expected_gradients",
+    "experts",
     "gradient",
     "gradient_times_activation",
     "gradient_times_input",
@@ -126,6 +131,7 @@ EXPORTED = [
     "load",
     "magnitude",
     "parse",
+    "prune",
     "rank_agreement",
     "saliency",
     "saturation",
@@ -260,6 +266,22 @@ def test_the_probe_is_where_hooks_and_autograd_are() -> None:
     )
 
 
+def stubs(file: Path) -> list[int]:
+    """Lines that put something in the place of a module's `forward`, as an attribute or in its dictionary."""
+    targets = [t for n in ast.walk(tree(file)) if isinstance(n, ast.Assign) for t in n.targets]
+    places = [(t.lineno, t.attr if isinstance(t, ast.Attribute) else getattr(t, "slice", None)) for t in targets]
+    return [line for line, place in places if getattr(place, "value", place) == "forward"]
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.name != "replay.py"], ids=name_of)
+def test_forwards_are_stubbed_by_replay_alone(file: Path) -> None:
+    assert stubs(file) == []
+
+
+def test_replay_is_where_forwards_are_stubbed() -> None:
+    assert stubs(SRC / "replay.py")
+
+
 # Small and plain
 
 
@@ -322,7 +344,7 @@ def test_statements_are_counted() -> None:
 def exported() -> list[str]:
     """The public names of `influent`; its files, which any import adds, are none, but for these."""
     names = [n for n in dir(influent) if not n.startswith("_")]
-    modules = ("axioms", "stability", "zoo")
+    modules = ("axioms", "experts", "stability", "zoo")
     return sorted(n for n in names if n in modules or not isinstance(getattr(influent, n), ModuleType))
 
 

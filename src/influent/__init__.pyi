@@ -1,4 +1,5 @@
 from . import axioms as axioms
+from . import experts as experts
 from . import stability as stability
 from . import zoo as zoo
 from .ablation import ablate as ablate
@@ -6,6 +7,7 @@ from .ask import influence as influence
 from .attribution import Attribution as Attribution
 from .attribution import Gap as Gap
 from .attribution import Question as Question
+from .compression import compress as compress
 from .cut import INPUT as INPUT
 from .cut import OUTPUT as OUTPUT
 from .cut import Cut as Cut
@@ -22,10 +24,12 @@ from .errors import InputError as InputError
 from .errors import NetError as NetError
 from .errors import QuestionError as QuestionError
 from .errors import StoreError as StoreError
+from .experts import Expert as Expert
 from .fidelity import Agreement as Agreement
 from .fidelity import agreement as agreement
 from .fidelity import rank_agreement as rank_agreement
 from .language import parse as parse
+from .mask import Mask as Mask
 from .measures import Evidence as Evidence
 from .measures import activation as activation
 from .measures import contribution as contribution
@@ -50,6 +54,7 @@ from .presets import smoothgrad as smoothgrad
 from .presets import what_drives as what_drives
 from .probe import activations as activations
 from .probe import cuts as cuts
+from .pruning import prune as prune
 from .quantities import Class as Class
 from .quantities import Classes as Classes
 from .quantities import Label as Label

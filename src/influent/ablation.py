@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from .ask import influence
 from .attribution import Attribution
-from .axes import axis_names
 from .containers import rows_of
 from .cut import INPUT, Cut, as_cut
 from .distribution import Distribution
 from .distributions import Line, Point
 from .errors import QuestionError
 from .evaluate import check_points, evaluated, leaves_of, stacked_values
+from .mask import by_unit, unit_dim
 from .measures import activation
 from .nets import Net, as_net
 from .probe import Cost, Probe, activations
@@ -86,21 +86,6 @@ def _filled(y: Tensor, fill: str | Tensor) -> Tensor:
     return (y.mean(0, keepdim=True) if fill == "mean" else torch.zeros_like(y[:1])).expand_as(y)
 
 
-def unit_dim(net: Net, cut: Cut, y: Tensor) -> int | None:
-    """The dimension of `y [point, *neuron]` that counts the units of a cut; None where they are single neurons."""
-    names = axis_names(net.module, cut, y.shape, net.axes) or ()
-    return names.index(cut.units) + 1 if cut.units in names else None
-
-
-def by_unit(y: Tensor, dim: int | None) -> Tensor:
-    """A view `[point, unit, ...]` of activations `[point, *neuron]`: what is written there is written to `y`.
-
-    >>> by_unit(torch.zeros(2, 3, 4), 2).shape, by_unit(torch.zeros(2, 3, 4), None).shape
-    (torch.Size([2, 4, 3]), torch.Size([2, 12]))
-    """
-    return y.view(len(y), -1) if dim is None else y.movedim(dim, 1)
-
-
 def fed_values(
     net: Net, of: Quantity, place: Cut, given: Any, y: Tensor, edit: Edit | None = None, count: int = 0,
     chunk: int = 16, labels: Tensor | None = None,
@@ -138,24 +123,6 @@ def fed_values(
             picks = {leaf: c[rows.to(c.device)] for leaf, c in chosen.items()}
             found.append(stacked_values([evaluated(bound, done, picks.get, len(rows))]))
     return torch.cat(found).reshape(len(y), 1 + count)
-
-
-def flat_index(unit: int | tuple[int, ...], shape: Sequence[int]) -> int:
-    """A unit's position among all `[*unit]`, flattened: by its whole index, or by that position itself.
-
-    Errors: `QuestionError` for units out of range.
-
-    >>> flat_index((1, 2), (3, 4)), flat_index(-1, (3, 4))
-    (6, 11)
-    """
-    whole = unit if isinstance(unit, tuple) else (unit,)
-    sizes = list(shape) if isinstance(unit, tuple) else [torch.Size(shape).numel()]
-    if len(whole) != len(sizes) or not all(-n <= i < n for i, n in zip(whole, sizes, strict=True)):
-        raise QuestionError(f"Unit {unit} is out of range: the units have shape {list(shape)}.")
-    flat = 0
-    for i, n in zip(whole, sizes, strict=True):
-        flat = flat * n + i % n
-    return flat
 
 
 def one_by_one(line: Line, which: Sequence[int]) -> Line:

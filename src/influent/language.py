@@ -18,6 +18,7 @@ from . import dataset, distribution, distributions, measures, quantities, quanti
 from .cut import INPUT, OUTPUT, Cut
 from .distribution import Distribution
 from .errors import QuestionError, nearest
+from .mask import Mask
 from .quantities import Classes
 from .quantity import Quantity
 from .shapes import Stored
@@ -30,7 +31,7 @@ _NOUNS: Mapping[str, type] = {
     if isinstance(kind, type)
     and issubclass(kind, (Quantity, Distribution, Classes))
     and kind.__module__ == module.__name__
-} | {"Stored": Stored, "Cut": Cut, "Until": Until}
+} | {"Stored": Stored, "Cut": Cut, "Until": Until, "Mask": Mask}
 _MEASURES = {
     f.__name__: f for f in vars(measures).values() if callable(f) and getattr(f, "__annotations__", {}).get("e")
 }
@@ -39,7 +40,7 @@ _USERS = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|\b([A-Za-z_][\w.]*
 
 
 def parse(text: str, names: Mapping[str, Any] | None = None, imports: bool = True) -> Any:
-    """The noun that a text means: a quantity, distribution, cut, measure, number or string.
+    """The noun that a text means: a quantity, distribution, cut, mask, measure, number or string.
 
     `names` are further words, such as `x` for the explained input; where `x` is among them, a distribution may leave
     it out: `Line('black', n=33)`, or just `Line`. With `imports=False` a user's own `package.module:Name` is taken
@@ -128,7 +129,7 @@ def _combine(op: ast.operator, a: Any, b: Any, text: str) -> Any:
 
 def _call(kind: Any, args: list[Any], kwargs: dict[str, Any], words: Mapping[str, Any], text: str) -> Any:
     """A noun from its arguments: only nouns are ever called."""
-    if not (isinstance(kind, type) and issubclass(kind, (Quantity, Distribution, Classes, Stored, Cut, Until))):
+    if not (isinstance(kind, type) and issubclass(kind, (Quantity, Distribution, Classes, Stored, Cut, Until, Mask))):
         raise QuestionError(f"{text!r}: {kind!r} is no noun of ours or yours, so it is not called. {_EXAMPLE}")
     if issubclass(kind, Distribution) and "x" in words:
         known = _fields(kind)

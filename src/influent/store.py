@@ -208,9 +208,11 @@ def load(folder: str | os.PathLike[str]) -> Attribution:
     """
     place = Path(folder).expanduser()
     meta = read_meta(place)
+    if meta.get("kind") == "expert":
+        raise StoreError(f"{folder} holds an expert, which needs its net: inf.Expert.load({str(folder)!r}, net).")
     if "instances" not in meta:
         raise StoreError(f"{folder} holds no attribution. `influent show {folder}` prints what it holds.")
-    _check_unchanged(place, meta)
+    check_unchanged(place, meta)
     try:
         tensors = load_file(place / VALUES)
         words, gap = meta["question"], None
@@ -243,8 +245,8 @@ def load(folder: str | os.PathLike[str]) -> Attribution:
         raise StoreError(f"{folder} is damaged: {error}. Make it again.") from error
 
 
-def _check_unchanged(place: Path, meta: dict[str, Any]) -> None:
-    """Refuse values that are not the ones that were written."""
+def check_unchanged(place: Path, meta: dict[str, Any]) -> None:
+    """Refuse values that are not the ones that were written, by a `StoreError`."""
     listed = meta.get("files", {}).get(VALUES) if isinstance(meta.get("files"), dict) else None
     try:
         found = hashlib.sha256((place / VALUES).read_bytes()).hexdigest()
