@@ -60,6 +60,7 @@ LAYERS = [
     {"views"},
     {"explain"},
     {"reports", "essences"},
+    {"specialists"},
     {"commands"},
     {"cli"},
     {"__main__"},

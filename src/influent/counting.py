@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .dataset import Dataset
 from .errors import QuestionError
 from .mask import Mask
 from .nets import Net, as_net
@@ -16,9 +17,18 @@ from .probe import Cost
 from .quantities import Class, Probability
 from .quantity import Quantity
 from .replay import Replay
+from .samples import known_source
 from .shapes import spell_shape
 
-Data = Iterable[tuple[Any, Tensor]]
+Data = Dataset | Iterable[tuple[Any, Tensor]]
+
+
+def batches_of(net: Net, data: Data) -> Iterable[tuple[Any, Tensor]]:
+    """Batches (x, label) of a `Dataset`, block by block, or as they are given."""
+    if not isinstance(data, Dataset):
+        return data
+    blocks = known_source(data.source).blocks(net, data.block, {})
+    return ((net.placed(block.x), block.label) for block in blocks if block.label is not None)
 
 
 def spoken(logits: Tensor) -> Tensor:
@@ -100,10 +110,10 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Recall and precision of "class against the rest" under each of `masks`, in one pass over `data`.
 
-    `data` gives batches `(x [sample, *shape], label [sample])`; `of` names one class a mask, `Class(3)`; all masks are
-    at one cut. h(x) is computed once a sample, masks that keep the same units run once, and what is held is one batch
-    and the counts. `fill="resample"` draws from the batch. `units`, where given, is how many the cut must have. Errors:
-    `QuestionError` for data and classes of another form; as `Replay` and `Mask`.
+    `data` is a `Dataset`, or gives batches `(x [sample, *shape], label [sample])`; `of` names one class a mask,
+    `Class(3)`; all masks are at one cut. h(x) is computed once a sample, masks that keep the same units run once, and
+    what is held is one batch and the counts. `fill="resample"` draws from the batch. `units`, where given, is how many
+    the cut must have. Errors: `QuestionError` for data and classes of another form; as `Replay` and `Mask`.
 
     >>> net, x = nn.Linear(2, 2, bias=False).eval(), 3 * torch.eye(2)
     >>> net.weight.data = torch.eye(2)
@@ -121,7 +131,7 @@ def evaluate(
     trial = _Trial(net, masks, mean, chunk, units)
     counts = torch.zeros(2, 3, len(masks), dtype=torch.long)
     with Replay(net, places.pop().place, reads.pop()) as replay:
-        for batch in data:
+        for batch in batches_of(net, data):
             x, label = _checked(batch)
             h = replay.record(x)
             said = trial.said(replay, h).cpu()

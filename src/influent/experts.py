@@ -10,7 +10,7 @@ import json
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .ask import influence
 from .attribution import Attribution
 from .counting import Counts, Data, Evaluation, evaluate, index_of, says
 from .cut import Cut, as_cut
+from .dataset import Dataset
 from .errors import InfluentError, InfluentWarning, QuestionError, StoreError
 from .language import parse
 from .mask import Mask
+from .measures import gradient
 from .nets import Net, as_net
 from .probe import Cost, Probe
 from .pruning import prune
-from .quantities import Classes
+from .quantities import Classes, Label
 from .quantity import Quantity
 from .store import META, SCHEMA, VALUES, check_unchanged, fresh_folder, read_meta, seal, versions, weights_hash
+from .sweep import Measure
 
 Influence = Tensor | Attribution
 CRITERIA = ("recall", "relaxed", "f1")
@@ -106,7 +110,7 @@ class Cell:
 class Grid:
     """Recall and precision for each α and β, beside the `original` net's: counts `[alpha, beta]`.
 
-    `units[a][b]` are those of a cell. Source: Leino et al. 2018, figure 5.
+    `units[a][b]` are those of a cell, out of `size`. Source: Leino et al. 2018, figure 5.
     """
 
     at: Cut
@@ -119,6 +123,7 @@ class Grid:
     fill: str = "zero"
     cost: Cost = field(default_factory=Cost)
     replayed: int = 0
+    size: int = 0
 
     @property
     def recall(self) -> Tensor:
@@ -160,15 +165,39 @@ class Grid:
         return self.cell(*min(cells)[2:]) if cells else None
 
 
+def essences(
+    net: Net | nn.Module,
+    at: Cut | str,
+    data: Data,
+    of: Sequence[Quantity],
+    chunk: int = 64,
+    measure: Measure = gradient,
+) -> list[Attribution]:
+    """The mean influence of units on the label's score over the samples of each class: one row for each of `of`.
+
+    Errors: `QuestionError` for a class without a sample in `data`. Source: Leino et al. 2018, section 3.3.
+    """
+    net, classes = as_net(net), [index_of(as_net(net), q) for q in of]
+    dataset = data if isinstance(data, Dataset) else Dataset(data)
+    # Rows by number: labels may be missing, or occur twice.
+    rows = replace(dataset, by=lambda x, label: label if label in classes else None)
+    a = influence(net, at, Label(), rows, measure, chunk=chunk)
+    for index, q in zip(classes, of, strict=True):
+        if index not in a.instances:
+            raise QuestionError(f"{q!r}: there is no sample of {net.label(index)} in these data, so no influence.")
+    return [a[index] for index in classes]
+
+
 def sweep(
     net: Net | nn.Module, at: Cut | str, data: Data, of: Any, alphas: Sequence[int], betas: Sequence[int], *,
-    influence: Any, fill: str = "zero", mean: Tensor | None = None, chunk: int = 64,
+    influence: Any = None, fill: str = "zero", mean: Tensor | None = None, chunk: int = 64,
 ) -> Any:  # fmt: skip
     """Recall and precision of the experts of all α × β, in one pass over `data`: a `Grid`.
 
-    `influence [unit]` (or an attribution of one row) orders the units at `at`; by activation or gradient × activation
-    it is the control. `of` is `Class(i)`; given a list of classes, and of influences beside it, the result is a
-    dictionary of grids, out of the same pass. Equal cells (α beyond all positive units) run once. Errors: as
+    `influence [unit]` (or an attribution of one row) orders the units at `at`; without one it is the mean gradient of
+    the label's score over the samples of the class in `data`, which is then gone through twice. By activation or
+    gradient × activation it is the control. `of` is `Class(i)`; given a list of classes, and of influences, the result
+    is a dictionary of grids, out of the same pass. Equal cells (α beyond all positive units) run once. Errors: as
     `evaluate`; `QuestionError` for an influence asked elsewhere.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Identity()).eval()
@@ -178,7 +207,11 @@ def sweep(
     (torch.Size([2, 2]), (1,), (1, 0))
     """
     at, several = as_cut(at), isinstance(of, list | tuple)
-    classes, influences = (list(of), list(influence)) if several else ([of], [influence])
+    classes = list(of) if several else [of]
+    if influence is None:
+        influences = essences(net, at, data, classes, chunk)
+    else:
+        influences = list(influence) if several else [influence]
     if not classes or len(classes) != len(influences) or not alphas or not betas:
         raise QuestionError("A sweep takes one influence for each class, and at least one alpha and one beta.")
     for value in influences:
@@ -203,7 +236,7 @@ def sweep(
         Grid(
             at, c, tuple(alphas), tuple(betas), tuple(tuple(row) for row in units[k]),
             done.masked[k * per : (k + 1) * per].reshape(len(alphas), len(betas)), done.original[k * per], fill,
-            done.cost, done.replayed,
+            done.cost, done.replayed, size,
         )
         for k, c in enumerate(classes)
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from influent.errors import QuestionError
 from .page import rendered
 from .palette import ink, sequential_colour
 
-WIDE, HIGH, LEFT, TOP, RIGHT, BOTTOM, STEPS = 44, 26, 58, 40, 116, 44, 32
+WIDE, HIGH, LEFT, TOP, RIGHT, BOTTOM, STEPS = 44, 26, 58, 40, 126, 44, 32
 """Width and height of a cell, the space around all of them, growing with the page; steps of the colour bar."""
 
 
