@@ -123,7 +123,8 @@ def evaluate(
     net, places = as_net(net), {mask.at for mask in masks}
     if len(places) != 1 or len(of) != len(masks):
         raise QuestionError(
-            f"{len(masks)} masks at {len(places)} cuts for {len(of)} classes: one cut, one class a mask."
+            f"Masks and classes do not fit: {len(masks)} masks at {len(places)} cuts, {len(of)} classes. Give masks at "
+            "one cut, and one class for each."
         )
     reads, classes = {q.place for q in of}, torch.tensor([index_of(net, q) for q in of])
     if len(reads) != 1:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -343,7 +344,9 @@ def test_several_nets_stand_on_one_page(here, capsys):
     assert run("--net", "curved_net:tiny", "--at", "0", "--at", "2") == 0
     text = capsys.readouterr().out
     assert text.count(", on a.png") == 2
-    assert [line.split("  ")[4] for line in text.splitlines() if line.startswith("logit") and "INPUT" not in line]
+    assert [
+        re.split(r"\s{2,}", line)[4] for line in text.splitlines() if line.startswith("logit") and "INPUT" not in line
+    ]
     assert (here / "saturation-a" / "saturation-2.gif").is_file()
 
 
