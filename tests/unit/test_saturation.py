@@ -344,9 +344,8 @@ def test_several_nets_stand_on_one_page(here, capsys):
     assert run("--net", "curved_net:tiny", "--at", "0", "--at", "2") == 0
     text = capsys.readouterr().out
     assert text.count(", on a.png") == 2
-    assert [
-        re.split(r"\s{2,}", line)[4] for line in text.splitlines() if line.startswith("logit") and "INPUT" not in line
-    ]
+    inside = [line for line in text.splitlines() if line.startswith("logit") and "INPUT" not in line]
+    assert inside and all(re.split(r"\s{2,}", line)[4] for line in inside)
     assert (here / "saturation-a" / "saturation-2.gif").is_file()
 
 
