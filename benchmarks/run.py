@@ -1,4 +1,4 @@
-"""`python3 dev.py bench [conductance] [--quick] [--only NAME]`: the costs, beside the floor and beside Captum.
+"""`dev.py bench [conductance|experts] [--quick] [--only NAME]`: the costs, beside the floor and beside Captum.
 
 Times are never compared across runs: each is a ratio of jobs that took turns in the same run, and stands beside
 an A/A control, the same job timed under two names, which says how much of the ratio is noise.
@@ -25,7 +25,7 @@ import torch
 
 import influent as inf
 
-from . import conductance, memory
+from . import conductance, experts, memory
 from .jobs import FULL, NAMES, QUICK, Comparison, Outcome, Size, comparisons, measure
 from .memory import ROOT, Growth
 from .workload import MIDDLE, NET, NINE
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     if options.suite == "conductance":
         return _conductance(options)
+    if options.suite == "experts":
+        return experts.main(options.threads, not options.plain_malloc and keep_memory(), options.quick)
     tuned = not options.plain_malloc and keep_memory()
     torch.set_num_threads(options.threads)
     size = QUICK if options.quick else FULL
@@ -61,7 +63,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 dev.py bench", description="Time and memory of influent, as ratios.")
-    parser.add_argument("suite", nargs="?", choices=("spine", "conductance"), default="spine", help="which benchmarks")
+    parser.add_argument(
+        "suite", nargs="?", choices=("spine", "conductance", "experts"), default="spine", help="which benchmarks"
+    )
     parser.add_argument("--quick", action="store_true", help="less work, fewer rounds, static paths only; no file")
     parser.add_argument("--only", choices=CHOICES, metavar="NAME", help=", ".join(CHOICES))
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of torch (default 1)")

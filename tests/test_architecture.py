@@ -30,19 +30,22 @@ LAYERS = [
     {"cut", "quadrature", "photos", "kernels"},
     {"pixels"},
     {"axes", "containers", "nets"},
-    {"quantity", "distribution", "measures"},
-    {"quantities", "distributions", "rows"},
+    {"quantity", "distribution", "measures", "samples", "stability"},
+    {"quantities", "dataset", "rows", "mask"},
+    {"distributions", "partial"},
     {"through"},
     {"language", "probe", "path"},
-    {"evaluate", "attribution"},
+    {"evaluate", "attribution", "replay", "traced"},
     {"sweep"},
+    {"stream"},
     {"ask"},
     {"ablation"},
     {
         "presets",
         "store",
-        "experts",
-        "compress",
+        "compression",
+        "pruning",
+        "counting",
         "layered",
         "axioms",
         "fidelity",
@@ -52,10 +55,12 @@ LAYERS = [
         "saturate",
         "shared",
     },
+    {"ledger", "experts"},
     {"zoo"},
     {"views"},
     {"explain"},
-    {"reports"},
+    {"reports", "essences"},
+    {"specialists"},
     {"commands"},
     {"cli"},
     {"__main__"},
@@ -64,17 +69,81 @@ PACKAGES = ("views", "zoo", "commands")
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 EXPORTED = [
-    "Agreement", "ablate", "agreement", "axioms",
-    "Attribution", "Class", "Classes", "Cut", "CutError", "Distribution", "Draw", "Evidence", "Figure", "Gap",
-    "Gaussian", "INPUT", "InfluentError", "InfluentWarning", "InputError", "Label", "Line", "Net", "NetError",
-    "OUTPUT", "PixelTransform", "Point", "Predicted", "Probability", "Quantity", "Question", "QuestionError",
-    "Rest", "RunnerUp", "Saturation", "StoreError", "Through", "Unit", "activation", "activations", "comparative",
+    "Agreement",
+    "Attribution",
+    "Class",
+    "Classes",
+    "Cut",
+    "CutError",
+    "Dataset",
+    "Distribution",
+    "Draw",
+    "Evidence",
+    "Expert",
+    "Figure",
+    "Gap",
+    "Gaussian",
+    "INPUT",
+    "InfluentError",
+    "InfluentWarning",
+    "InputError",
+    "Label",
+    "Line",
+    "Mask",
+    "Net",
+    "NetError",
+    "OUTPUT",
+    "PixelTransform",
+    "Point",
+    "Predicted",
+    "Probability",
+    "Quantity",
+    "Question",
+    "QuestionError",
+    "Rest",
+    "RunnerUp",
+    "Saturation",
+    "StoreError",
+    "Through",
+    "Unit",
+    "Until",
+    "ablate",
+    "activation",
+    "activations",
+    "agreement",
+    "axioms",
+    "comparative",
+    "compress",
     "conductance",
-    "conductance_of_units", "contribution", "cuts", "example", "gradient", "gradient_times_activation",
+    "conductance_of_units",
+    "contribution",
+    "cuts",
+    "essence",
+    "example",
+    "expected_gradients",
+    "experts",
+    "gradient",
+    "gradient_times_activation",
     "gradient_times_input",
-    "influence", "integrated_gradients", "internal_influence", "layer_integrated_gradients", "load",
-    "magnitude", "parse", "saliency", "saturation", "save", "show", "smoothgrad", "square", "what_drives", "zoo",
-]  # fmt: skip
+    "influence",
+    "integrated_gradients",
+    "internal_influence",
+    "layer_integrated_gradients",
+    "load",
+    "magnitude",
+    "parse",
+    "prune",
+    "rank_agreement",
+    "saliency",
+    "saturation",
+    "save",
+    "show",
+    "smoothgrad",
+    "square",
+    "stability",
+    "what_drives",
+    "zoo",
+]
 
 
 def name_of(file: Path) -> str:
@@ -198,6 +267,22 @@ def test_the_probe_is_where_hooks_and_autograd_are() -> None:
     )
 
 
+def stubs(file: Path) -> list[int]:
+    """Lines that put something in the place of a module's `forward`, as an attribute or in its dictionary."""
+    targets = [t for n in ast.walk(tree(file)) if isinstance(n, ast.Assign) for t in n.targets]
+    places = [(t.lineno, t.attr if isinstance(t, ast.Attribute) else getattr(t, "slice", None)) for t in targets]
+    return [line for line, place in places if getattr(place, "value", place) == "forward"]
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.name != "replay.py"], ids=name_of)
+def test_forwards_are_stubbed_by_replay_alone(file: Path) -> None:
+    assert stubs(file) == []
+
+
+def test_replay_is_where_forwards_are_stubbed() -> None:
+    assert stubs(SRC / "replay.py")
+
+
 # Small and plain
 
 
@@ -258,9 +343,10 @@ def test_statements_are_counted() -> None:
 
 
 def exported() -> list[str]:
-    """The public names of `influent`; its files, which any import adds, are none, but for the zoo."""
+    """The public names of `influent`; its files, which any import adds, are none, but for these."""
     names = [n for n in dir(influent) if not n.startswith("_")]
-    return sorted(n for n in names if n in ("axioms", "zoo") or not isinstance(getattr(influent, n), ModuleType))
+    modules = ("axioms", "experts", "stability", "zoo")
+    return sorted(n for n in names if n in modules or not isinstance(getattr(influent, n), ModuleType))
 
 
 def test_the_exported_names_are_these() -> None:

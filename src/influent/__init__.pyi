@@ -1,15 +1,17 @@
 from . import axioms as axioms
+from . import experts as experts
+from . import stability as stability
 from . import zoo as zoo
-from .ablation import Agreement as Agreement
 from .ablation import ablate as ablate
-from .ablation import agreement as agreement
 from .ask import influence as influence
 from .attribution import Attribution as Attribution
 from .attribution import Gap as Gap
 from .attribution import Question as Question
+from .compression import compress as compress
 from .cut import INPUT as INPUT
 from .cut import OUTPUT as OUTPUT
 from .cut import Cut as Cut
+from .dataset import Dataset as Dataset
 from .distribution import Distribution as Distribution
 from .distribution import Draw as Draw
 from .distributions import Gaussian as Gaussian
@@ -22,7 +24,12 @@ from .errors import InputError as InputError
 from .errors import NetError as NetError
 from .errors import QuestionError as QuestionError
 from .errors import StoreError as StoreError
+from .experts import Expert as Expert
+from .fidelity import Agreement as Agreement
+from .fidelity import agreement as agreement
+from .fidelity import rank_agreement as rank_agreement
 from .language import parse as parse
+from .mask import Mask as Mask
 from .measures import Evidence as Evidence
 from .measures import activation as activation
 from .measures import contribution as contribution
@@ -36,6 +43,8 @@ from .pixels import PixelTransform as PixelTransform
 from .presets import comparative as comparative
 from .presets import conductance as conductance
 from .presets import conductance_of_units as conductance_of_units
+from .presets import essence as essence
+from .presets import expected_gradients as expected_gradients
 from .presets import gradient_times_input as gradient_times_input
 from .presets import integrated_gradients as integrated_gradients
 from .presets import internal_influence as internal_influence
@@ -45,6 +54,7 @@ from .presets import smoothgrad as smoothgrad
 from .presets import what_drives as what_drives
 from .probe import activations as activations
 from .probe import cuts as cuts
+from .pruning import prune as prune
 from .quantities import Class as Class
 from .quantities import Classes as Classes
 from .quantities import Label as Label
@@ -56,6 +66,7 @@ from .quantities import Unit as Unit
 from .quantity import Quantity as Quantity
 from .saturate import Saturation as Saturation
 from .saturate import saturation as saturation
+from .stability import Until as Until
 from .store import load as load
 from .store import save as save
 from .through import Through as Through

@@ -1,9 +1,9 @@
-"""Units changed and the net run again: ablation, the plain comparator of every measure; and how far two agree."""
+"""Units changed and the net run again: ablation, the plain comparator of every measure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from .ask import influence
 from .attribution import Attribution
-from .axes import axis_names
 from .containers import rows_of
 from .cut import INPUT, Cut, as_cut
 from .distribution import Distribution
 from .distributions import Line, Point
 from .errors import QuestionError
 from .evaluate import check_points, evaluated, leaves_of, stacked_values
+from .mask import by_unit, unit_dim
 from .measures import activation
 from .nets import Net, as_net
 from .probe import Cost, Probe, activations
@@ -86,21 +86,6 @@ def _filled(y: Tensor, fill: str | Tensor) -> Tensor:
     return (y.mean(0, keepdim=True) if fill == "mean" else torch.zeros_like(y[:1])).expand_as(y)
 
 
-def unit_dim(net: Net, cut: Cut, y: Tensor) -> int | None:
-    """The dimension of `y [point, *neuron]` that counts the units of a cut; None where they are single neurons."""
-    names = axis_names(net.module, cut, y.shape, net.axes) or ()
-    return names.index(cut.units) + 1 if cut.units in names else None
-
-
-def by_unit(y: Tensor, dim: int | None) -> Tensor:
-    """A view `[point, unit, ...]` of activations `[point, *neuron]`: what is written there is written to `y`.
-
-    >>> by_unit(torch.zeros(2, 3, 4), 2).shape, by_unit(torch.zeros(2, 3, 4), None).shape
-    (torch.Size([2, 4, 3]), torch.Size([2, 12]))
-    """
-    return y.view(len(y), -1) if dim is None else y.movedim(dim, 1)
-
-
 def fed_values(
     net: Net, of: Quantity, place: Cut, given: Any, y: Tensor, edit: Edit | None = None, count: int = 0,
     chunk: int = 16, labels: Tensor | None = None,
@@ -138,24 +123,6 @@ def fed_values(
             picks = {leaf: c[rows.to(c.device)] for leaf, c in chosen.items()}
             found.append(stacked_values([evaluated(bound, done, picks.get, len(rows))]))
     return torch.cat(found).reshape(len(y), 1 + count)
-
-
-def flat_index(unit: int | tuple[int, ...], shape: Sequence[int]) -> int:
-    """A unit's position among all `[*unit]`, flattened: by its whole index, or by that position itself.
-
-    Errors: `QuestionError` for units out of range.
-
-    >>> flat_index((1, 2), (3, 4)), flat_index(-1, (3, 4))
-    (6, 11)
-    """
-    whole = unit if isinstance(unit, tuple) else (unit,)
-    sizes = list(shape) if isinstance(unit, tuple) else [torch.Size(shape).numel()]
-    if len(whole) != len(sizes) or not all(-n <= i < n for i, n in zip(whole, sizes, strict=True)):
-        raise QuestionError(f"Unit {unit} is out of range: the units have shape {list(shape)}.")
-    flat = 0
-    for i, n in zip(whole, sizes, strict=True):
-        flat = flat * n + i % n
-    return flat
 
 
 def one_by_one(line: Line, which: Sequence[int]) -> Line:
@@ -233,50 +200,3 @@ class Moves:
             units[here, chosen[k // 2]] += (size[rows] * per_point(1 - 2 * (k % 2), units)).squeeze(1)
 
         return self.values(move, 2 * len(chosen))
-
-
-@dataclass(frozen=True, eq=False)
-class Agreement:
-    """Correlation of two attributions over their units: `pearson [instance]` of values, `spearman [instance]` of ranks.
-
-    NaN where all units of one have the same value.
-
-    >>> Agreement(torch.tensor([0.5]), torch.tensor([1.0])).spearman
-    tensor([1.])
-    """
-
-    pearson: Tensor
-    spearman: Tensor
-
-
-def agreement(a: Attribution, b: Attribution) -> Agreement:
-    """corr(a, b) over units, row by row: of values (Pearson), and of ranks, ties sharing theirs (Spearman).
-
-    Both attributions have rows and units of one shape; values of any scale. Errors: `QuestionError` for other shapes.
-    Source: Spearman 1904; the measures side by side, Dhamdhere et al. 2018, section 4.
-
-    >>> net, x = nn.Linear(3, 2).eval(), torch.ones(1, 3)
-    >>> agreement(ablate(net, "INPUT", Class(0), x), gradient_times_input(net, x, Class(0))).spearman.round(decimals=9)
-    tensor([1.], dtype=torch.float64)
-    """
-    if a.values.shape != b.values.shape:
-        raise QuestionError(
-            f"These attributions are {list(a.values.shape)} and {list(b.values.shape)}: agreement compares the same "
-            "rows and units. Ask both at the same cut."
-        )
-    first, second = (one.values.detach().cpu().double().flatten(1) for one in (a, b))
-    ranks = [torch.stack([_ranks(row) for row in side]) for side in (first, second)]
-    return Agreement(_correlation(first, second), _correlation(*ranks))
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Ranks from 1; equal values share the mean of theirs."""
-    _, place, count = values.unique(return_inverse=True, return_counts=True)
-    return (count.cumsum(0) - (count - 1) / 2).double()[place]
-
-
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Row by row; NaN where one side does not vary."""
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    size = a.norm(dim=1) * b.norm(dim=1)
-    return ((a * b).sum(1) / size).where(size > 0, torch.nan)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .attribution import NOT_FULL, Attribution, Gap, Question
+from .attribution import NOT_FULL, Attribution, Examples, Gap, Question
 from .cut import Cut, as_cut
 from .distribution import Distribution
 from .errors import QuestionError
@@ -17,7 +17,10 @@ from .nets import Net, as_net
 from .probe import Cost
 from .quantities import Classes
 from .quantity import Quantity, as_quantity
+from .stream import Stream
 from .sweep import Job, Measure, Sweep, check_result
+
+Part = Sweep | Stream
 
 
 def influence(
@@ -42,8 +45,9 @@ def influence(
     one sweep. `chunk` is points per pass: it changes memory and time, never the result (an adaptive line runs
     `chunk // 8` inputs side by side); `progress` is called with the number of points that each pass has run.
 
-    Errors: `QuestionError`, `CutError`, `NetError`, `InputError`, each with what to type instead.
-    Source: Leino et al. 2018, Eq 1 and 2; with `contribution`, Dhamdhere et al. 2018, Eq 1 to 3.
+    Over a `Dataset` the rows are its classes (or what `by` says), with `stderr` and `count`; `left_out` names samples
+    that could not be read. Errors: `QuestionError`, `CutError`, `NetError`, `InputError`, each with what to type
+    instead. Source: Leino et al. 2018, Eq 1 and 2; with `contribution`, Dhamdhere et al. 2018, Eq 1 to 3.
 
     >>> linear = nn.Linear(3, 2, bias=False).eval()
     >>> a = influence(linear, at="INPUT", of=Class(1), over=Point(torch.zeros(1, 3)))
@@ -97,22 +101,32 @@ def _nested(word: Any, items: list[Any], make: Callable[[int], Any]) -> Any:
     return {item: make(k) for k, item in enumerate(items)}
 
 
-def _run(job: Job, over: Distribution, chunk: int, progress: Callable[[int], None]) -> list[tuple[float, Sweep]]:
-    resolved = over.resolve(job.net)
-    parts = [(weight, Sweep(job, part, chunk, progress).run()) for weight, part in resolved.parts]
-    sizes = {sweep.instances for _, sweep in parts}
-    if len(sizes) > 1:
-        raise QuestionError(f"The parts of a mixture have {sorted(sizes)} inputs. Give each part the same number.")
+def _run(job: Job, over: Distribution, chunk: int, progress: Callable[[int], None]) -> list[tuple[float, Part]]:
+    total = sum(weight for weight, _ in over.parts)
+    elementary = [
+        (weight * own / total, one)
+        for weight, part in over.parts
+        for own, one in ([(1.0, part)] if part.data is not None else part.resolve(job.net).parts)
+    ]
+    parts: list[tuple[float, Part]] = [
+        (weight, (Sweep if one.data is None else Stream)(job, one, chunk, progress).run()) for weight, one in elementary
+    ]
+    rows = list(dict.fromkeys(part.names for _, part in parts))
+    if len(rows) > 1:
+        sizes = sorted({len(names) for names in rows})
+        if len(sizes) == 1:
+            raise QuestionError(f"The parts of a mixture have the rows {rows[0]} and {rows[1]}. Give each the same.")
+        raise QuestionError(f"The parts of a mixture have {sizes} inputs. Give each part the same number.")
     return parts
 
 
-def _attribution(job: Job, parts: list[tuple[float, Sweep]], question: Question, first: int, m: int) -> Attribution:
+def _attribution(job: Job, parts: list[tuple[float, Part]], question: Question, first: int, m: int) -> Attribution:
     """The answer to one question, from the columns that belong to it."""
     stacked = isinstance(question.of, Classes)
     columns = range(first, first + (len(question.of.quantities) if isinstance(question.of, Classes) else 1))
     cut = question.at
 
-    def gather(one: Callable[[Sweep, int], Tensor]) -> Tensor:
+    def gather(one: Callable[[Part, int], Tensor]) -> Tensor:
         """Σ over the mixture's parts; one column, or all stacked as dimension 1."""
         found = [sum((w * one(sweep, q) for w, sweep in parts[1:]), parts[0][0] * one(parts[0][1], q)) for q in columns]
         return torch.stack(found, dim=1) if stacked else found[0]
@@ -120,7 +134,7 @@ def _attribution(job: Job, parts: list[tuple[float, Sweep]], question: Question,
     values = gather(lambda sweep, q: sweep.tallies[cut, q, m].mean())
     check_result(values, job.net, f"The influence of {cut.text}")
     sweeps = [sweep for _, sweep in parts]
-    sampled = all(sweep.over.sampled for sweep in sweeps)
+    sampled = all(sweep.sampled for sweep in sweeps)
     gap, note = _gap(gather, sweeps, question, columns, values)
     residual = None
     if gap is not None and not any(s.over.exact for s in sweeps):
@@ -128,21 +142,34 @@ def _attribution(job: Job, parts: list[tuple[float, Sweep]], question: Question,
     return Attribution(
         values=values,
         question=question,
-        instances=tuple(range(sweeps[0].instances)),
+        instances=sweeps[0].names,
         axes=sweeps[0].axes[cut],
         gap=gap,
         note=note,
         residual=residual,
         stderr=_stderr(parts, cut, columns, m, stacked) if sampled else None,
         count=torch.stack([s.tallies[cut, first, m].count for s in sweeps]).sum(0) if sampled else None,
-        cost=Cost(sum(s.probe.cost.forward for s in sweeps), sum(s.probe.cost.backward for s in sweeps)),
+        cost=Cost(sum(s.cost.forward for s in sweeps), sum(s.cost.backward for s in sweeps)),
         velocity=_velocity(sweeps, question),
         net=job.net,
+        examples=_examples(sweeps, cut, first, m) if not stacked else None,
+        left_out={name: why for s in sweeps if isinstance(s, Stream) for name, why in s.partial.left_out.items()},
+    )
+
+
+def _examples(sweeps: list[Part], cut: Cut, q: int, m: int) -> Examples | None:
+    """The samples of largest magnitude for each unit, where one data set kept them."""
+    if len(sweeps) != 1 or not isinstance(sweeps[0], Stream) or not sweeps[0].data.examples:
+        return None
+    rows = sweeps[0].tallies[cut, q, m].rows
+    best = [(row.best, row.best_values) for row in rows if row.best is not None and row.best_values is not None]
+    return Examples(
+        torch.stack([index for index, _ in best]), torch.stack([v for _, v in best]), sweeps[0].partial.names
     )
 
 
 def _gap(
-    gather: Callable[..., Tensor], sweeps: list[Sweep], question: Question, columns: range, values: Tensor
+    gather: Callable[..., Tensor], sweeps: list[Part], question: Question, columns: range, values: Tensor
 ) -> tuple[Gap | None, str]:
     """Completeness, where it applies, and why not where it does not."""
     if question.measure is not contribution:
@@ -156,7 +183,7 @@ def _gap(
     return Gap(units.flatten(change.dim()).sum(-1) - change, change), ""
 
 
-def _stderr(parts: list[tuple[float, Sweep]], cut: Cut, columns: range, m: int, stacked: bool) -> Tensor:
+def _stderr(parts: list[tuple[float, Part]], cut: Cut, columns: range, m: int, stacked: bool) -> Tensor:
     found = []
     for q in columns:
         variances = [(w, sweep.tallies[cut, q, m].variance_of_mean()) for w, sweep in parts]
@@ -165,7 +192,7 @@ def _stderr(parts: list[tuple[float, Sweep]], cut: Cut, columns: range, m: int, 
     return torch.stack(found, dim=1) if stacked else found[0]
 
 
-def _velocity(sweeps: list[Sweep], question: Question) -> str:
+def _velocity(sweeps: list[Part], question: Question) -> str:
     if question.measure is not contribution:
         return ""
     if all(s.over.place == question.at.place for s in sweeps):

@@ -83,6 +83,30 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Examples:
+    """The samples of largest magnitude for each unit: `index [instance, k, *unit]` in the data, -1 where too few.
+
+    `value` has the same shape; `names` the sample of each index. The order is by magnitude, the earlier first.
+
+    >>> Examples(torch.tensor([[[7], [-1]]]), torch.tensor([[[0.5], [0.0]]]), {7: "cat.jpg"}).of(0)
+    (('cat.jpg', 0.5),)
+    """
+
+    index: Tensor
+    value: Tensor
+    names: Mapping[int, str]
+
+    def of(self, *unit: int, row: int = 0) -> tuple[tuple[str, float], ...]:
+        """The names and values of a unit's best samples."""
+        index, value = (x[row].flatten(1) for x in (self.index, self.value))
+        place = 0
+        for i, size in zip(unit, self.index.shape[2:], strict=True):
+            place = place * size + i
+        pairs = zip(index[:, place].tolist(), value[:, place].tolist(), strict=True)
+        return tuple((self.names[i], v) for i, v in pairs if i >= 0)
+
+
+@dataclass(frozen=True)
 class Ranked:
     """One entry of a ranking: the unit's index, its value, and its share of Σ |values|."""
 
@@ -111,6 +135,8 @@ class Attribution:
     - `residual [instance]`: Σ over the path's segments of |ΔF − Σ units|, which does not cancel as the gap does;
     - `stderr` (same shape as values) and `count [instance]`: of a mean over samples;
     - `cost`: samples run forward and backward by the whole sweep; `velocity`: "secant" or "exact" on a path;
+    - `examples`: of a data set, the best samples of each unit, where it keeps them;
+    - `left_out`: of a data set, the samples that could not be used, with the reason;
     - `net`: the net, for pictures; not stored on disk.
 
     >>> from torch import nn
@@ -132,6 +158,8 @@ class Attribution:
     cost: Cost = field(default_factory=Cost)
     velocity: str = ""
     net: Net | None = field(default=None, repr=False)
+    examples: Examples | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, instance: Any) -> Attribution:
         """One row, still with its row dimension: `a["cat"]`, `a[3]`."""
@@ -146,6 +174,9 @@ class Attribution:
         return replace(
             self, values=self.values[k : k + 1], instances=(instance,), gap=gap, residual=row(self.residual),
             stderr=row(self.stderr), count=row(self.count),
+            examples=self.examples and replace(
+                self.examples, index=self.examples.index[k : k + 1], value=self.examples.value[k : k + 1]
+            ),
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[Attribution]:
@@ -175,6 +206,7 @@ class Attribution:
         values = self.values.sum(others) if others else self.values
         return replace(
             self, values=values, axes=(axis,), stderr=self.stderr if not others else None,
+            examples=self.examples if not others else None,
             question=replace(self.question, at=at),
         )  # fmt: skip
 
@@ -215,7 +247,7 @@ class Attribution:
         return replace(
             self, values=means(values).to(self.values.dtype), instances=names, gap=gap,
             residual=None if self.residual is None else means(self.residual),
-            stderr=torch.stack(spread).to(self.values.dtype), count=torch.tensor([len(r) for r in rows]),
+            stderr=torch.stack(spread).to(self.values.dtype), count=torch.tensor([len(r) for r in rows]), examples=None,
         )  # fmt: skip
 
     def top(self, k: int, sign: str | None = None, of_class: int = 0) -> Ranking:

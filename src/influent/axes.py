@@ -88,7 +88,7 @@ def channels_at(root: nn.Module, cut: Cut) -> Channels:
     `Sequential`; else the same of the module around it.
     """
     if cut.name == "INPUT":
-        return Channels(frozenset({Layer(True, 0, dims) for dims in (4, 5)}), own=True)
+        return Channels(frozenset(), own=True)
     module = find_module(root, cut)
     if layer := _layer(module, cut.is_input_side):
         return Channels(frozenset({layer}), own=True)
@@ -154,5 +154,7 @@ def axis_names(
     names = declared_axes(cut, declared)
     if names is not None and len(names) == len(shape) - 1:
         return names
-    channel = channels_at(root, cut).dim(shape)
+    # Pictures and volumes come in with channels first; a net that wants them last says so in its axes.
+    picture = cut.name == "INPUT" and len(shape) in (4, 5)
+    channel = 1 if picture else channels_at(root, cut).dim(shape)
     return None if channel is None else _NAMES.get((len(shape), channel))

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .ablation import Completed, Moves, by_unit, flat_index, one_by_one
+from .ablation import Completed, Moves, one_by_one
 from .ask import influence
 from .cut import INPUT, Cut, as_cut
 from .distribution import Distribution
 from .distributions import Line
 from .errors import QuestionError
+from .mask import by_unit, flat_index
 from .measures import Evidence, contribution, gradient
 from .nets import Net, as_net
 from .probe import activations
@@ -138,8 +139,7 @@ def sensitivity(
     """
     if not isinstance(over, Line):
         raise QuestionError(f"Sensitivity moves one unit along a Line, and over= is {over!r}.")
-    line = over.resolve(as_net(net))
-    end = line.subjects()
+    end = (line := over.resolve(as_net(net))).subjects()
     which = (line.baseline != end).flatten(1).any(0).nonzero()[:, 0].tolist()
     which = which if units is None else [flat_index(unit, end.shape[1:]) for unit in units]
     if not which:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ def pick(value: Any, way: Way, cut: Cut) -> tuple[Way, Tensor]:
     return way, value
 
 
-def put(value: Any, way: Way, new: Tensor) -> Any:
+def put(value: Any, way: Way, new: Any) -> Any:
     """`value` with the tensor at `way` replaced, in a copy of the containers around it."""
     if not way:
         return new
@@ -66,14 +66,31 @@ def put(value: Any, way: Way, new: Tensor) -> Any:
     return changed
 
 
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """`value` with every tensor inside it changed, in the order of `all_tensors`, in copies of the containers.
+
+    >>> mapped((torch.ones(1), {"a": torch.ones(1)}, 3), lambda x: 2 * x)
+    (tensor([2.]), {'a': tensor([2.])}, 3)
+    """
+    if isinstance(value, Tensor):
+        return change(value)
+    for key, inner in _elements(value).items():
+        if first_tensor(inner) is not None:
+            value = put(value, (key,), mapped(inner, change))
+    return value
+
+
 def rows_of(given: Any, rows: Tensor, subjects: int) -> Any:
     """What the net is called with beside the points: tensors with a row a subject, indexed by `rows`.
 
     Every other value passes as it is.
     """
     if isinstance(given, Tensor):
-        # A copy either way: nets may overwrite what they are called with.
-        return given[rows.to(given.device)] if given.dim() and len(given) == subjects else given.clone()
+        # A copy either way: nets may overwrite what they are called with; all but one number seen many times, where
+        # torch refuses to write.
+        if given.dim() and len(given) == subjects:
+            return given[rows.to(given.device)]
+        return given if given.numel() > 1 and not any(given.stride()) else given.clone()
     if isinstance(given, Mapping):
         return {key: rows_of(value, rows, subjects) for key, value in given.items()}
     if isinstance(given, tuple | list):

@@ -113,6 +113,11 @@ class Distribution(ABC):
         return False
 
     @property
+    def data(self) -> Any:
+        """The data set that the points come from, where they come from one: it is then gone through in blocks."""
+        return None
+
+    @property
     def labels(self) -> Tensor | None:
         """The subjects' own classes, `[subject]`, where they are known."""
         return None

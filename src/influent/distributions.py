@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .cut import INPUT, Cut
+from .dataset import Dataset
 from .distribution import Distribution, Draw, Draws, Heard
 from .errors import InfluentWarning, InputError, QuestionError
 from .nets import Net
@@ -62,6 +63,8 @@ class Point(Distribution):
 class Gaussian(Distribution):
     """A Gaussian ball around each input: x + std · noise, n draws, `std` in the net's input units.
 
+    `x` may be a `Dataset`: its samples' balls are averaged in its rows.
+
     Draw k is the same noise for every input, whatever the batch. Source: Leino's slides, "neighbourhood";
     SmoothGrad (Smilkov et al. 2017). Errors: `QuestionError` unless std > 0 and n ≥ 1.
 
@@ -83,6 +86,10 @@ class Gaussian(Distribution):
             raise QuestionError(f"A Gaussian needs std > 0 and n ≥ 1, not std={self.std!r}, n={self.n!r}.")
         if not _whole(self.seed, 0) or self.seed >= 2**31:
             raise QuestionError(f"seed={self.seed!r}: give a whole number, 0 to 2147483647.")
+
+    @property
+    def data(self) -> Dataset | None:
+        return self.x if isinstance(self.x, Dataset) else None
 
     @property
     def sampled(self) -> bool:
@@ -116,8 +123,9 @@ class Line(Distribution):
     """The straight path from a baseline to each input, x′ + α(x − x′), α uniform on [0, 1].
 
     `baseline` is a tensor (one row serves all inputs), a name in pixel space ("black", "white", "grey", "mean",
-    "blur"), or a photo's file; several are a mixture, `0.5 * Line("black", x) + 0.5 * Line("white", x)`. `n` counts
-    runs of the net, both ends included; `rule` places them:
+    "blur"), or a photo's file; several are a mixture, `0.5 * Line("black", x) + 0.5 * Line("white", x)`. Where `x` is a
+    `Dataset`, its samples' paths are averaged in its rows; where the baseline is one, all its samples are baselines of
+    each input. `n` counts runs of the net, both ends included; `rule` places them:
 
     - "adaptive": starts coarse and halves the segments with the largest residual until n, or until the gap has been at
       most `tol` times |F(x) − F(x′)| for two rounds at every full cut, input by input (an `InfluentWarning` where n
@@ -156,6 +164,10 @@ class Line(Distribution):
     @property
     def path(self) -> bool:
         return True
+
+    @property
+    def data(self) -> Dataset | None:
+        return next((side for side in (self.x, self.baseline) if isinstance(side, Dataset)), None)
 
     @property
     def exact(self) -> bool:

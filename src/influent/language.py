@@ -14,22 +14,24 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from . import distribution, distributions, measures, quantities, quantity, through
+from . import dataset, distribution, distributions, measures, quantities, quantity, through
 from .cut import INPUT, OUTPUT, Cut
 from .distribution import Distribution
 from .errors import QuestionError, nearest
+from .mask import Mask
 from .quantities import Classes
 from .quantity import Quantity
 from .shapes import Stored
+from .stability import Until
 
 _NOUNS: Mapping[str, type] = {
     kind.__name__: kind
-    for module in (quantity, quantities, through, distribution, distributions)
+    for module in (quantity, quantities, through, distribution, dataset, distributions)
     for kind in vars(module).values()
     if isinstance(kind, type)
     and issubclass(kind, (Quantity, Distribution, Classes))
     and kind.__module__ == module.__name__
-} | {"Stored": Stored, "Cut": Cut}
+} | {"Stored": Stored, "Cut": Cut, "Until": Until, "Mask": Mask}
 _MEASURES = {
     f.__name__: f for f in vars(measures).values() if callable(f) and getattr(f, "__annotations__", {}).get("e")
 }
@@ -38,7 +40,7 @@ _USERS = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|\b([A-Za-z_][\w.]*
 
 
 def parse(text: str, names: Mapping[str, Any] | None = None, imports: bool = True) -> Any:
-    """The noun that a text means: a quantity, distribution, cut, measure, number or string.
+    """The noun that a text means: a quantity, distribution, cut, mask, measure, number or string.
 
     `names` are further words, such as `x` for the explained input; where `x` is among them, a distribution may leave
     it out: `Line('black', n=33)`, or just `Line`. With `imports=False` a user's own `package.module:Name` is taken
@@ -127,7 +129,7 @@ def _combine(op: ast.operator, a: Any, b: Any, text: str) -> Any:
 
 def _call(kind: Any, args: list[Any], kwargs: dict[str, Any], words: Mapping[str, Any], text: str) -> Any:
     """A noun from its arguments: only nouns are ever called."""
-    if not (isinstance(kind, type) and issubclass(kind, (Quantity, Distribution, Classes, Stored, Cut))):
+    if not (isinstance(kind, type) and issubclass(kind, (Quantity, Distribution, Classes, Stored, Cut, Until, Mask))):
         raise QuestionError(f"{text!r}: {kind!r} is no noun of ours or yours, so it is not called. {_EXAMPLE}")
     if issubclass(kind, Distribution) and "x" in words:
         known = _fields(kind)

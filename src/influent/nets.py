@@ -20,6 +20,7 @@ class Net:
     """A module, and what one must know to use it: what the zoo gives, and every function takes.
 
     - `labels`: a name for each class, in the order of the outputs;
+    - `aliases`: further names of classes, `{"n01440764": 0}`, as folders of images are called;
     - `transform`: photo → `[1, *shape]`; with `encode` and `decode` (as `PixelTransform` has them)
       baselines can be named and pictures drawn over the photo;
     - `baseline`: the name of the default baseline, or a function `x → baseline`;
@@ -40,6 +41,7 @@ class Net:
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     layer: str | None = None
     nicknames: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    aliases: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "module", _unwrap(self.module))
@@ -57,6 +59,8 @@ class Net:
             raise QuestionError(f"Class({name!r}): a class is one index or one name, Class(3) or Class('cat').")
         if isinstance(name, int):
             return name
+        if name in self.aliases:
+            return self.aliases[name]
         if self.labels is None:
             raise QuestionError(
                 f"Class {name!r} is asked for by name, but this net has no labels. Give the index, Class(3), or the "

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from .ask import influence
 from .attribution import Attribution
 from .cut import INPUT, Cut
+from .dataset import Dataset
 from .distributions import Gaussian, Line, Point
 from .measures import contribution, gradient, gradient_times_activation
 from .nets import Net
-from .quantities import Class, Predicted, Unit
+from .quantities import Class, Label, Predicted, Unit
 from .quantity import Combination, Quantity, as_quantity
 from .through import Through
 
 Of = Quantity | Callable[[Tensor], Tensor]
-_PREDICTED = Predicted()
+_PREDICTED, _LABEL = Predicted(), Label()
 
 
 def saliency(net: Net | nn.Module, x: Tensor, of: Of = _PREDICTED) -> Attribution:
@@ -141,9 +142,29 @@ def comparative(net: Net | nn.Module, x: Tensor, layer: Cut | str, this: Quantit
     return influence(net, layer, this - other, Point(x), gradient)
 
 
+def expected_gradients(net: Net | nn.Module, x: Tensor, data: Dataset, of: Of = _PREDICTED, n: int = 17) -> Attribution:
+    """E over baselines x′ from the data of (x − x′) · E ∂F/∂x on the line to x. Source: Erion et al. 2021, Eq 6.
+
+    >>> net, x = nn.Linear(3, 2).eval(), torch.ones(1, 3)
+    >>> expected_gradients(net, x, Dataset([torch.zeros(4, 3)])).values.shape
+    torch.Size([1, 3])
+    """
+    return influence(net, INPUT, of, Line(data, x, n=n), contribution)
+
+
+def essence(net: Net | nn.Module, layer: Cut | str, data: Dataset, of: Of = _LABEL) -> Attribution:
+    """E ∂F/∂y over the samples of each class: the units that are its essence. Source: Leino et al. 2018, section 3.3.
+
+    >>> data = Dataset([(torch.randn(4, 3), torch.tensor([0, 0, 1, 1]))])
+    >>> essence(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).eval(), "1", data).count
+    tensor([2, 2])
+    """
+    return influence(net, layer, of, data, gradient)
+
+
 _METHODS: tuple[Callable[..., Attribution], ...] = (
     saliency, gradient_times_input, smoothgrad, integrated_gradients, internal_influence, conductance,
-    conductance_of_units, layer_integrated_gradients, what_drives, comparative,
+    conductance_of_units, layer_integrated_gradients, what_drives, comparative, expected_gradients, essence,
 )  # fmt: skip
 
 
@@ -156,7 +177,7 @@ def table() -> str:
     net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
     words = {
         "net": net, "x": x, "layer": "0", "of": Predicted(), "baseline": 0 * x, "n": 3, "unit": Unit(2, "0"),
-        "units": [1, 2],
+        "units": [1, 2], "data": Dataset([(x, torch.tensor([1]))]),
         "this": Class(0), "other": Class(1), "start": torch.zeros(1, 4), "end": torch.ones(1, 4), "given": x,
     }  # fmt: skip
     lines = ["| method | at | of | over | measure | source |", "|---|---|---|---|---|---|"]
@@ -165,6 +186,7 @@ def table() -> str:
         q = method(**{name: words[name] for name in asked if name in words}).question
         source = (method.__doc__ or "").partition("Source: ")[2].partition("\n\n")[0].rstrip(".")
         over = type(q.over).__name__ + ("" if q.over.place == INPUT else " at the layer")
+        over += " from a Dataset" if isinstance(q.over, Line) and q.over.data is not None else ""
         at = "INPUT" if q.at == INPUT else "layer"
         of = (
             type(q.of).__name__

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import torch
@@ -78,22 +78,24 @@ class Probe:
     """A net held for one sweep: `with Probe(net, watch, read, feed, given) as probe: probe.run(points, rows)`.
 
     `watch` are the cuts whose activations and gradients are wanted, `read` those that quantities read, `feed` where
-    the points go in (None: the net runs on `given` alone). Errors: `CutError` for places that are not there, run
-    twice or never; `NetError` for nets in training mode and quantised ones; `InputError` where the net fails.
+    the points go in (None: the net runs on `given` alone), and at the places of `edits` the net goes on with what a
+    function makes of the activation there. Errors: `CutError` for places that are not there, run twice or never;
+    `NetError` for nets in training mode and quantised ones; `InputError` where the net fails.
     """
 
     def __init__(
-        self, net: Net, watch: Sequence[Cut], read: Sequence[Cut], feed: Cut | None, given: Any, subjects: int
-    ) -> None:
-        self.net, self.feed, self.given, self.subjects = net, feed, given, subjects
+        self, net: Net, watch: Sequence[Cut], read: Sequence[Cut], feed: Cut | None, given: Any, subjects: int,
+        edits: Mapping[Cut, Callable[[Tensor], Tensor]] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        self.net, self.feed, self.given, self.subjects, self.edits = net, feed, given, subjects, edits
         self.watch, self.read = tuple(dict.fromkeys(c.place for c in watch)), tuple(dict.fromkeys(read))
         self.cost = Cost()
         self._stack = ExitStack()
         self._pass, self._points, self._mode, self._running = Pass(), torch.empty(0), "graph", False
         self._source = self._points
         self._calls: dict[tuple[str, bool], int] = {}
-        # The feed comes first: whatever else looks at its place, sees the points.
-        self._places = tuple(dict.fromkeys((*((feed,) if feed else ()), *self.watch, *self.read)))
+        # The feed and the edits come first: whatever else looks at their place, sees what the net goes on with.
+        self._places = tuple(dict.fromkeys((*((feed,) if feed else ()), *edits, *self.watch, *self.read)))
         self._modules = {cut: find_module(net.module, cut) for cut in self._places}
         check_state(net.module)
         for cut, module in self._modules.items():
@@ -225,6 +227,7 @@ class Probe:
                 "batch_first=True, or cut where the first dimension counts points."
             )
         kept = self._points if cut == self.feed else found
+        kept = self.edits[cut](kept) if cut in self.edits else kept
         if cut in self.watch:
             kept = self._pass.seen[cut] = self._watched(cut, kept)
         if cut in self.read:

@@ -97,9 +97,10 @@ class Tally:
 
     def mean(self) -> Tensor:
         """`[instance, *unit]`."""
-        return self._exact_mean().to(self.dtype)
+        return self.exact_mean().to(self.dtype)
 
-    def _exact_mean(self) -> Tensor:
+    def exact_mean(self) -> Tensor:
+        """The same, in the type that sums are kept in."""
         return self.total / per_point(self.weight.to(self.total), self.total)
 
     def variance_of_mean(self) -> Tensor | None:
@@ -107,7 +108,7 @@ class Tally:
         if self.squares is None:
             return None
         n = per_point(self.count.to(self.total), self.total)
-        spread = self.squares / per_point(self.weight.to(self.total), self.total) - self._exact_mean() ** 2
+        spread = self.squares / per_point(self.weight.to(self.total), self.total) - self.exact_mean() ** 2
         return (spread.clamp(min=0) / (n - 1)).where(n > 1, torch.nan)
 
 

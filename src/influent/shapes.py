@@ -40,7 +40,7 @@ def checksum(x: Tensor) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """A tensor known by its checksum: what remains of one in a question's text form.
+    """A tensor or a data set known by its checksum: what remains of one in a question's text form.
 
     It equals any tensor of the same type, shape and bytes inside a comparison of our nouns.
 
@@ -61,9 +61,11 @@ class Stored:
 
 
 def plain(value: Any) -> Any:
-    """`value` with every tensor in it replaced by its `Stored` form, hashable: what equality compares."""
+    """`value` with every tensor and data set in it replaced by its `Stored` form, hashable: what equality compares."""
     if isinstance(value, Tensor):
         return Stored.of(value)
+    if isinstance(stored := getattr(value, "stored", None), Stored):
+        return stored
     if isinstance(value, Mapping):
         return tuple(sorted((str(k), plain(v)) for k, v in value.items()))
     if isinstance(value, list | tuple):

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .attribution import Attribution, Gap, Question
+from .attribution import Attribution, Examples, Gap, Question
 from .cut import Cut
 from .errors import InfluentError, QuestionError, StoreError
 from .language import parse
@@ -147,6 +147,8 @@ def write(attribution: Attribution, folder: Path, **more: Any) -> None:
     tensors = {name: getattr(attribution, name) for name in _TENSORS if getattr(attribution, name) is not None}
     if attribution.gap is not None:
         tensors |= {"gap": attribution.gap.signed, "change": attribution.gap.change}
+    if attribution.examples is not None:
+        tensors |= {"examples": attribution.examples.index, "example_values": attribution.examples.value}
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, folder / VALUES)
     meta = {
         "schema": SCHEMA,
@@ -154,6 +156,8 @@ def write(attribution: Attribution, folder: Path, **more: Any) -> None:
         "instances": list(attribution.instances),
         "axes": attribution.axes,
         "note": attribution.note,
+        "left_out": dict(attribution.left_out),
+        "examples": attribution.examples and [[i, name] for i, name in attribution.examples.names.items()],
         "velocity": attribution.velocity,
         "cost": vars(attribution.cost),
         "versions": versions(),
@@ -204,9 +208,11 @@ def load(folder: str | os.PathLike[str]) -> Attribution:
     """
     place = Path(folder).expanduser()
     meta = read_meta(place)
-    if "said" in meta:
+    if meta.get("kind") == "expert":
+        raise StoreError(f"{folder} holds an expert, which needs its net: inf.Expert.load({str(folder)!r}, net).")
+    if "instances" not in meta:
         raise StoreError(f"{folder} holds no attribution. `influent show {folder}` prints what it holds.")
-    _check_unchanged(place, meta)
+    check_unchanged(place, meta)
     try:
         tensors = load_file(place / VALUES)
         words, gap = meta["question"], None
@@ -221,6 +227,9 @@ def load(folder: str | os.PathLike[str]) -> Attribution:
             axes=tuple(meta["axes"]) if meta["axes"] else None,
             gap=gap,
             note=meta["note"],
+            left_out=meta.get("left_out", {}),
+            examples=meta.get("examples")
+            and Examples(tensors["examples"], tensors["example_values"], dict(meta["examples"])),
             velocity=meta["velocity"],
             cost=Cost(**meta["cost"]),
             values=tensors["values"],
@@ -236,8 +245,8 @@ def load(folder: str | os.PathLike[str]) -> Attribution:
         raise StoreError(f"{folder} is damaged: {error}. Make it again.") from error
 
 
-def _check_unchanged(place: Path, meta: dict[str, Any]) -> None:
-    """Refuse values that are not the ones that were written."""
+def check_unchanged(place: Path, meta: dict[str, Any]) -> None:
+    """Refuse values that are not the ones that were written, by a `StoreError`."""
     listed = meta.get("files", {}).get(VALUES) if isinstance(meta.get("files"), dict) else None
     try:
         found = hashlib.sha256((place / VALUES).read_bytes()).hexdigest()

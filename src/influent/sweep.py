@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from .evaluate import Valued, check_points, evaluated, leaves_of, looks_at_subje
 from .measures import Evidence, activation
 from .nets import Net
 from .path import Path, Ribbon
-from .probe import Pass, Probe
+from .probe import Cost, Pass, Probe
 from .quantity import Quantity
 from .rows import Key, Rows, Tally, take
 from .shapes import spell_shape
@@ -62,6 +63,21 @@ class Sweep:
     chosen: dict[Quantity, Tensor] = field(default_factory=dict)
     full: dict[Key, bool] = field(default_factory=dict)
     axes: dict[Cut, tuple[str, ...] | None] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[Any, ...]:
+        """The rows of the result."""
+        return tuple(range(self.instances))
+
+    @property
+    def sampled(self) -> bool:
+        """Whether rows are means over samples, with standard errors."""
+        return self.over.sampled
+
+    @property
+    def cost(self) -> Cost:
+        """What went through the net."""
+        return self.probe.cost
 
     def run(self) -> Sweep:
         """Everything, once."""

@@ -6,8 +6,9 @@ import pytest
 
 import influent as inf
 from tests import worlds
+from tests.laws import data as data_laws
 from tests.laws import laws
-from tests.mutants import naive
+from tests.mutants import data, naive
 from tests.worlds import noise
 
 
@@ -97,3 +98,25 @@ def test_every_law_kills_a_mutant():
         "law_completeness", "law_batch_equals_singles", "law_chunk_does_not_matter", "law_net_is_left_alone",
     }  # fmt: skip
     assert {k for k in vars(laws) if k.startswith("law_")} <= used
+
+
+KILLS_OF_DATA = {
+    data.MeanOfBatchMeans: data_laws.law_rows_are_means_over_their_class,
+    data.FirstClassForAll: data_laws.law_rows_are_means_over_their_class,
+    data.OrderOfAppearance: data_laws.law_rows_are_means_over_their_class,
+    data.SpreadOfSamples: data_laws.law_errors_are_those_of_samples,
+    data.SumForMean: data_laws.law_a_mixture_of_halves_is_the_whole,
+}
+LAWS_OF_DATA = [*dict.fromkeys(KILLS_OF_DATA.values()), data_laws.law_of_two_nets_only_their_slopes_on_the_data_matter]
+
+
+@pytest.mark.parametrize("mutant", KILLS_OF_DATA, ids=name)
+def test_the_law_of_data_kills_the_mutant(mutant):
+    with pytest.raises(AssertionError):
+        KILLS_OF_DATA[mutant](mutant())
+
+
+@pytest.mark.parametrize("law", LAWS_OF_DATA, ids=name)
+@pytest.mark.parametrize("ask", [data_laws.ours, data.Pass()], ids=["ours", "naive"])
+def test_ours_and_the_naive_pass_keep_the_laws_of_data(law, ask):
+    law(ask)

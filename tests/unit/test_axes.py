@@ -135,3 +135,11 @@ def test_the_input_of_a_module_has_the_channels_that_it_takes():
     for cut, shape in (("0:in", (1, 3, 8, 8)), ("0.0:in", (1, 3, 8, 8)), ("0.1:in", (1, 8, 8, 8))):
         assert axis_names(net, Cut(cut), shape, {}) == FIRST
     assert axis_names(net, Cut("2:in"), (1, 8, 64), {}) == TOKENS
+
+
+@pytest.mark.parametrize(("shape", "names"), [
+    ((1, 3, 8, 8), ("channel", "row", "column")), ((6, 1, 28, 28), ("channel", "row", "column")),
+    ((1, 1, 5, 8, 8), ("channel", "depth", "row", "column")), ((2, 7), ("channel",)), ((2, 7, 16), None),
+])  # fmt: skip
+def test_inputs_are_pictures_with_channels_first(shape, names):
+    assert axis_names(nn.Sequential(nn.Conv2d(3, 8, 3)), Cut("INPUT"), shape, {}) == names

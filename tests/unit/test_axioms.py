@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -24,7 +23,7 @@ from influent import (
     influence,
 )
 from influent import axioms as law
-from influent.ablation import Agreement, ablate, agreement
+from influent.ablation import ablate
 from tests import worlds
 from tests.laws.laws import ROUNDING, close, snapshot
 from tests.worlds import noise, ones
@@ -452,10 +451,6 @@ FORKED = worlds.built(worlds.Forked)
             lambda: ablate(worlds.cube(), "h", Class(0), ones(1, 1), fill=ones(2)),
             r"^fill= is float64 \[2\], and the activations are float64 \[1, 1\]\.$",
         ),
-        (
-            lambda: agreement(*(ablate(worlds.smooth_mlp(), at, Class(0), X) for at in ("0", "4"))),
-            r"^These attributions are \[3, 8\] and \[3, 3\]: agreement compares the same rows and units\.",
-        ),
     ],
 )  # fmt: skip
 def test_lessons(ask, says):
@@ -529,38 +524,3 @@ def test_what_ablation_does_not_see():
     either, both = worlds.sliced(lambda x: 1.0 * x, lambda y: y.amax(1, keepdim=True)), worlds.unsplit()
     assert ablate(either, "h", Class(0), x).values.tolist() == [[0.0, 0.0]]
     assert ablate(both, "h", Class(0), x).values.tolist() == [[1.0, 1.0]]
-
-
-# Agreement
-
-
-def test_agreement_is_that_of_numpy():
-    net = worlds.smooth_mlp()
-    a = ablate(net, "1", Class(0), X)
-    for measure in (gradient, contribution, activation, gradient_times_activation):
-        b = influence(net, "1", Class(0), path("uniform"), measure)
-        got = agreement(a, b)
-        for i in range(len(X)):
-            u, v = a.values[i].numpy(), b.values[i].numpy()
-            assert abs(float(got.pearson[i]) - np.corrcoef(u, v)[0, 1]) < 1e-12
-            ranks = [w.argsort().argsort() for w in (u, v)]  # no ties here
-            assert abs(float(got.spearman[i]) - np.corrcoef(*ranks)[0, 1]) < 1e-12
-
-
-def with_values(*values):
-    a = ablate(worlds.cube(), "h", Class(0), ones(1, 1))
-    return inf.Attribution(torch.tensor([values]), a.question, (0,))
-
-
-def test_ties_share_their_rank():
-    """Ranks (1½, 1½, 3, 4) against (1, 2, 3, 4): covariance 4.5 over √(4.5 · 5)."""
-    got = agreement(with_values(5.0, 5.0, 9.0, 11.0), with_values(1.0, 2.0, 3.0, 4.0))
-    assert abs(float(got.spearman) - 4.5 / (4.5 * 5) ** 0.5) < 1e-12
-    down = agreement(with_values(1.0, 2.0, 4.0), with_values(-1.0, -8.0, -9.0))
-    assert abs(float(down.spearman) + 1) < 1e-12
-
-
-def test_where_nothing_varies_there_is_no_correlation():
-    got = agreement(with_values(5.0, 5.0), with_values(1.0, 2.0))
-    assert isinstance(got, Agreement)
-    assert bool(got.pearson.isnan()) and bool(got.spearman.isnan())

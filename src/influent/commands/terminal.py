@@ -9,12 +9,18 @@ from typing import Any
 
 
 class Bar:
-    """A progress bar on a terminal, in points that went through the net; nothing where output is a file."""
+    """A progress bar on a terminal, in points that went through the net; nothing where output is a file.
+
+    With the number of all of them it says how long it will take.
+    """
+
+    def __init__(self, total: int | None = None, unit: str = "points") -> None:
+        self.total, self.unit = total, unit
 
     def __enter__(self) -> Any:
         from tqdm import tqdm
 
-        self.bar = tqdm(unit=" points", disable=None, leave=False, file=sys.stderr)
+        self.bar = tqdm(total=self.total, unit=f" {self.unit}", disable=None, leave=False, file=sys.stderr)
         return self.bar.update
 
     def __exit__(self, *_: object) -> None:

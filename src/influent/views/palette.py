@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.colors import to_hex, to_rgb
 from torch import Tensor
 
 DIVERGING = "RdBu_r"
@@ -29,3 +30,39 @@ def signed_colours(values: Tensor, most: float) -> np.ndarray:
     """RGB in 0..1, `[row, column] → [row, column, 3]`: symmetric around white, saturated at ± `most`."""
     scaled = (values.detach().double().cpu().numpy() / most).clip(-1, 1)
     return np.asarray(colormaps[DIVERGING]((scaled + 1) / 2)[..., :3])
+
+
+SIGNS = {"safe": ("#d2691e", "#2f7fc1"), "paper": ("#2e8b3d", "#c8322b")}
+"""Colour of what speaks for and of what speaks against: told apart by all common colour visions; or green and red."""
+
+SEQUENTIAL = "cividis"
+"""From dark blue to yellow, ever lighter: in the order of its greys, the same for all common colour visions."""
+
+
+def sequential_colour(part: float) -> str:
+    """The colour `#rrggbb` of a value between 0 (dark) and 1 (light); what lies beyond is the end's.
+
+    >>> sequential_colour(0.0), sequential_colour(1.0)
+    ('#00224e', '#fee838')
+    """
+    return to_hex(colormaps[SEQUENTIAL](min(max(part, 0.0), 1.0)))
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `#rrggbb`, 0 to 1. Source: WCAG 2.1.
+
+    >>> luminance("#000000"), luminance("#ffffff")
+    (0.0, 1.0)
+    """
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def ink(colour: str) -> str:
+    """Black or white, whichever is read more easily on `#rrggbb`: the contrast is at least √21, above AA's 4.5.
+
+    >>> ink("#00224e"), ink("#fee838")
+    ('#ffffff', '#000000')
+    """
+    # (1.05 / (L + 0.05)) · ((L + 0.05) / 0.05) = 21, so that one of the two is √21 or more.
+    return "#000000" if luminance(colour) + 0.05 > (1.05 * 0.05) ** 0.5 else "#ffffff"

@@ -12,7 +12,7 @@ from influent.nets import Net
 from influent.pixels import PixelTransform
 
 from .files import filled
-from .imagenet import imagenet_labels
+from .imagenet import imagenet_ids, imagenet_labels
 
 
 def efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> Net:
@@ -50,4 +50,5 @@ def efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> Net:
         transform=PixelTransform(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0), order="RGB"),
         baseline="black",
         layer="_blocks.10/channel",
+        aliases=imagenet_ids(),
     )

@@ -20,8 +20,21 @@ def imagenet_labels() -> tuple[str, ...]:
     >>> len(labels), labels[285], labels[967]
     (1000, 'Egyptian cat', 'espresso')
     """
+    return tuple(name for _, name in _lines())
+
+
+def imagenet_ids() -> dict[str, int]:
+    """The index of each ImageNet class by its WordNet id: what the folders of ILSVRC-2012 are called.
+
+    >>> imagenet_ids()["n01440764"]
+    0
+    """
+    return {wordnet: index for index, (wordnet, _) in enumerate(_lines())}
+
+
+def _lines() -> list[tuple[str, str]]:
     text = resources.files("influent.zoo").joinpath("imagenet.txt").read_text(encoding="utf-8")
-    return tuple(text.splitlines())
+    return [(line[:9], line[10:]) for line in text.splitlines()]
 
 
 def caffe_net(module: nn.Module, layer: str, crop: int = 224) -> Net:
@@ -31,4 +44,4 @@ def caffe_net(module: nn.Module, layer: str, crop: int = 224) -> Net:
     'BGR'
     """
     transform = PixelTransform(mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), crop=crop, order="BGR")
-    return Net(module, imagenet_labels(), transform, baseline="black", layer=layer)
+    return Net(module, imagenet_labels(), transform, baseline="black", layer=layer, aliases=imagenet_ids())
