@@ -33,13 +33,13 @@ from typing import Any
 import matplotlib
 import torch
 from _selection import split
-from influent.counting import evaluate
-from influent.experts import Grid, random_units, sweep
 from localisation import version
 from torch import Tensor, nn
 from tqdm import tqdm
 
 import influent as inf
+from influent.counting import evaluate
+from influent.experts import Grid, random_units, sweep
 from influent.samples import Folder
 
 HERE = Path(__file__).parent

@@ -256,6 +256,29 @@ def test_dictionaries_are_read_by_their_usual_names():
     assert inf.essence(smooth(), "1", inf.Dataset(rows)).count.tolist() == [2, 2]
 
 
+class Rows:
+    """A data set as Hugging Face's are: columns, a length, rows as dictionaries, images as PIL pictures."""
+
+    column_names = ("image", "label")
+    _fingerprint = "0123456789abcdef"
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, k):
+        if k == 4:
+            raise IndexError
+        return {"image": Image.new("RGB", (3, 3), (10 * k, 0, 0)), "label": k % 2}
+
+
+def test_a_data_set_with_an_index_and_pictures_is_read_by_the_transform():
+    data = inf.Dataset(Rows())
+    a = inf.influence(pictures(), "INPUT/channel", inf.Label(), data, inf.activation)
+    assert a.instances == ("cat", "dog") and a.count.tolist() == [2, 2]
+    assert torch.allclose(a["dog"].values[0], torch.tensor([20.0, 0, 0]) * 9 / 255, atol=1e-5)
+    assert repr(data) == "Dataset(Stored('0123456789abcdef', 'Rows: 4 samples'))"
+
+
 def test_a_question_about_data_is_read_back(tmp_path):
     x, y = samples()
     for over in (inf.Dataset(folder(tmp_path)), inf.Line("black", inf.Dataset([(x, y)], by="all"), n=9)):
