@@ -13,9 +13,10 @@ Fixed before any result was seen:
   (the paper's control), gradient × activation of the probability; and, at the number of units that the paper's way came
   to, units by lot. Each way has its own sweep over α and β; activations are not negative here: their β takes none.
 - Layers: GoogLeNet's pool5, which feeds the classifier (a mask on its 1024 channels is one on inception_5b's, for the
-  pooling is linear), inception_5a and inception_4e. At pool5 a 7 × 7 grid; inside, α of 50, 150, 400, β of 0 and 50.
+  pooling is linear), inception_5a and inception_4e. At pool5 a 7 × 7 grid, for the dogs one of 4 × 3; inside the net α
+  of 50, 150, 400 and β of 0 and 50.
 - Data: imagenette-160, ten classes of 150 images; at pool5 also stanford-dogs-24, 24 breeds. The α and β are chosen on
-  30 images a class of the first half (15 at the inner layers), the influences are measured on all of it.
+  30 images a class of the first half (15 for the dogs and at the inner layers), the influences on all of it.
 - "Better" is the paper's word for an expert: recall above the net's own, precision no more than one point lower.
 """
 
@@ -46,7 +47,7 @@ HERE = Path(__file__).parent
 RESULT, PICTURE = (HERE / "results" / f"experts.{kind}" for kind in ("json", "png"))
 CUT = "INPUT/channel"
 GRID = (5, 10, 20, 50, 100, 200, 400), (0, 5, 10, 20, 50, 100, 200)
-COARSE = (50, 150, 400), (0, 50)
+MIDDLING, COARSE = ((20, 50, 100, 200), (0, 20, 100)), ((50, 150, 400), (0, 50))
 PAPER, LOGIT, ACTIVATION, GXA, LOT = (
     "influence", "influence on the logit", "activation", "gradient × activation", "by lot",
 )  # fmt: skip
@@ -69,7 +70,7 @@ class Part:
 
 PARTS = {
     "pool5": Part("imagenette-160", "pool5", GRID, 30),
-    "dogs-pool5": Part("stanford-dogs-24", "pool5", GRID, 30),
+    "dogs-pool5": Part("stanford-dogs-24", "pool5", MIDDLING, 15),
     "inception_5a": Part("imagenette-160", "inception_5a", COARSE, 15),
     "inception_4e": Part("imagenette-160", "inception_4e", COARSE, 15),
 }
