@@ -57,6 +57,11 @@ class Outcome:
     base: Samples
 
     @property
+    def counted(self) -> float:
+        """Samples of the job / samples of the base, backward as dear as forward: the ratio where only passes cost."""
+        return (self.job.forward + self.job.backward) / (self.base.forward + self.base.backward)
+
+    @property
     def met(self) -> bool:
         """Whether the median keeps the bar."""
         bar = self.comparison.bar
