@@ -69,14 +69,16 @@ def run(quick: bool) -> dict[str, Any]:
         f"{MIDDLE}\n{'layers':<7} {'way':<30} {'process':>8} {'tensors':>8} {'process, glibc as it comes':>27}"
     )
     for layers, bar in BARS.items():
-        found = {way: _peaks(way, layers, points, quick) for way in WAYS}
+        ways = ("ours", "captum") if quick else tuple(WAYS)
+        found = {way: _peaks(way, layers, points, quick) for way in ways}
         for way, peak in found.items():
             name = f"{way.split('-')[0]}, {WAYS[way]}"
             print(f"{layers:<7} {name:<30} {peak['process']:>8.0f} {peak['tensors']:>8.0f} {peak['plain']:>27.0f}")
         ratios = {
             f"{ours} / {theirs}": {key: found[ours][key] / found[theirs][key] for key in found[ours]}
-            for ours in ("ours", "ours-whole")
-            for theirs in ("captum", "captum-16")
+            for ours in ways
+            for theirs in ways
+            if ours.startswith("ours") and theirs.startswith("captum")
         }
         for key, ratio in ratios.items():
             ours, theirs = key.split(" / ")
