@@ -43,7 +43,7 @@ class Logits(nn.Module):
 def run(quick: bool) -> dict[str, Any]:
     """The part of the suite: prints as it goes."""
     threads = torch.get_num_threads()
-    rounds, report = 1 if quick else 5, {}
+    rounds, report = 1 if quick else 3, {}
     print(f"\nlayout: time in default memory / in channels last, {CHUNK} photos, and how far results are apart")
     for name in LAYERS:
         try:

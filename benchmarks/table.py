@@ -27,7 +27,7 @@ def times(
     threads = setting.threads
     clock = "CPU time" if threads == 1 else "time on the wall"
     print(
-        f"{clock}, {threads} thread(s), {rounds} rounds in turns after a warm-up, glibc's malloc "
+        f"{clock}, {threads} thread(s), at most {rounds} rounds in turns after a warm-up, glibc's malloc "
         f"{'tuned' if setting.tuned else 'as it comes'}; nine cuts: {', '.join(nine)}\n"
         "ratio: median [min-max] over rounds; A/A: the base timed twice; counts: samples forward + backward\n"
     )

@@ -22,7 +22,7 @@ from .unit_error import relative
 from .workload import predicted, real_photos
 
 RULES = ("uniform", "graded", "adaptive", "gauss")
-POINTS, TIMED = (17, 33, 65), 17
+POINTS, TIMED = (17, 33), 17
 
 
 @dataclass(frozen=True)
