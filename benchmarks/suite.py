@@ -6,7 +6,7 @@ After a full run of a part, its own key in conductance.json is replaced, with th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ PARTS: dict[str, Callable[[bool, Setting], Any]] = {
 
 def run(only: str | None, quick: bool, setting: Setting) -> int:
     """The parts that were asked for, each written down when it is complete."""
+    about = {"threads": setting.threads, "malloc tuned": setting.tuned}
     for name, part in PARTS.items():
         if only not in (None, name):
             continue
@@ -67,6 +68,6 @@ def run(only: str | None, quick: bool, setting: Setting) -> int:
             print(f"\n{name}: skipped. {error}", flush=True)
             continue
         if not quick:
-            record.update(RESULTS, name, {"versions": record.versions(), **asdict(setting), "found": found})
+            record.update(RESULTS, name, {"versions": record.versions(), **about, "found": found})
             print(f"written: benchmarks/{RESULTS.name}, {name}", flush=True)
     return 0
