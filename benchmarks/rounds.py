@@ -12,7 +12,7 @@ import influent as inf
 from .jobs import CHUNK, CLASS, Comparison, Size
 from .workload import MIDDLE, photos
 
-ROUNDS = Size(photos=8, points=65, points_beside_captum=0, rounds=5)
+ROUNDS = Size(photos=8, points=65, points_beside_captum=0, rounds=3)
 ROUNDS_QUICK = Size(photos=2, points=17, points_beside_captum=0, rounds=1)
 
 

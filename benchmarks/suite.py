@@ -19,7 +19,7 @@ from .table import Setting, times
 from .workload import MIDDLE, NET
 
 RESULTS = Path(__file__).parent / "conductance.json"
-ROUNDS, ROUNDS_QUICK = 5, 1
+ROUNDS, ROUNDS_QUICK = 3, 1
 
 
 def _times(quick: bool, setting: Setting) -> dict[str, Any]:
