@@ -89,7 +89,7 @@ def comparisons(case: Case, size: Size) -> list[Comparison]:
         ),
         Comparison(
             f"{name} captum", f"nine calls of Captum's LayerConductance / one sweep, {n} points", _captum(case, n),
-            _asked(case, list(case.layers), inf.Class(case.of), n, chunk=n), bar=5.0, at_least=True,
+            _asked(case, list(case.layers), inf.Class(case.of), n, chunk=n), bar=5.0, at_least=True, most=3,
         ),
         Comparison(
             f"{name} eight", f"eight quantities / one, at {case.units}, {n} points",

@@ -44,6 +44,8 @@ class Comparison:
     bar: float
     at_least: bool = False
     """Whether the ratio should be above the bar, as where the job is another's and the base is ours."""
+    most: int = 9
+    """Rounds of the clock, at most: fewer where a round takes long."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Outcome:
     control: Ratio
     job: Samples
     base: Samples
+
+    @property
+    def counted(self) -> float:
+        """Samples of the job / samples of the base, backward as dear as forward: the ratio where only passes cost."""
+        return (self.job.forward + self.job.backward) / (self.base.forward + self.base.backward)
 
     @property
     def met(self) -> bool:
@@ -158,7 +165,7 @@ def measure(net: inf.Net, comparison: Comparison, rounds: int, threads: int) -> 
     job, base = _count(net, comparison.job), _count(net, comparison.base)
     torch.set_num_threads(threads)
     jobs = {"job": comparison.job, "base": comparison.base, "base again": comparison.base}
-    times = interleaved(jobs, rounds, clock_for(threads))
+    times = interleaved(jobs, min(rounds, comparison.most), clock_for(threads))
     return Outcome(
         comparison, Ratio.of(times["job"], times["base"]), Ratio.of(times["base again"], times["base"]), job, base
     )

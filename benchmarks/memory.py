@@ -77,15 +77,15 @@ def main(rule: str, cut: str, points: int) -> None:
     def job() -> inf.Attribution:
         return inf.influence(net, at=cut, of=inf.Class(967), over=over, measure=inf.contribution, chunk=CHUNK)
 
-    before = _status("VmRSS")
+    before = status("VmRSS")
     job()
-    highest = _status("VmHWM")
+    highest = status("VmHWM")
     with Living() as living:
         job()
     print(json.dumps({"process": (highest - before) / MIB, "tensors": living.peak / MIB}))
 
 
-def _status(key: str) -> int:
+def status(key: str) -> int:
     """Bytes of resident memory of this process (Linux): now, `VmRSS`, or at most so far, `VmHWM`.
 
     Not getrusage's ru_maxrss: a process that another one started inherits the other's.

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,14 +23,17 @@ import torch
 
 import influent as inf
 
-from . import conductance, experts, memory
-from .jobs import FULL, NAMES, QUICK, Comparison, Outcome, Size, comparisons, measure
+from . import essence, experts, memory, suite
+from .jobs import FULL, NAMES, QUICK, comparisons
 from .memory import ROOT, Growth
-from .workload import MIDDLE, NET, NINE
+from .record import versions
+from .table import Setting, times
+from .workload import MIDDLE, NET
 
 RESULTS = Path(__file__).parent / "results.json"
 MEMORY_BAR = 1.10
-CHOICES = (*NAMES, "memory", "demo")
+ALONE = {"experts": experts.main, "essence": essence.main}
+CHOICES = {"spine": (*NAMES, "memory", "demo"), "conductance": tuple(suite.PARTS), **dict.fromkeys(ALONE, ())}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
@@ -41,16 +42,16 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     if options.suite == "conductance":
         return _conductance(options)
-    if options.suite == "experts":
-        return experts.main(options.threads, not options.plain_malloc and keep_memory(), options.quick)
     tuned = not options.plain_malloc and keep_memory()
+    if options.suite in ALONE:
+        return ALONE[options.suite](options.threads, tuned, options.quick)
     torch.set_num_threads(options.threads)
     size = QUICK if options.quick else FULL
-    record: dict[str, Any] = {"versions": _versions(), "threads": options.threads, "malloc tuned": tuned}
+    record: dict[str, Any] = {"versions": versions(), "threads": options.threads, "malloc tuned": tuned}
     net = inf.zoo.load(NET)
     jobs = [c for c in comparisons(net, size) if options.only in (None, c.name)]
     if jobs:
-        record["times"] = _times(net, jobs, size, options.threads, tuned)
+        record["times"] = times(net, jobs, size.rounds, Setting(options.threads, tuned))
     if options.only in (None, "memory"):
         record["memory"] = _memory(options.quick)
     if options.only in (None, "demo"):
@@ -63,32 +64,26 @@ def main(arguments: Sequence[str]) -> int:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 dev.py bench", description="Time and memory of influent, as ratios.")
-    parser.add_argument(
-        "suite", nargs="?", choices=("spine", "conductance", "experts"), default="spine", help="which benchmarks"
-    )
+    parser.add_argument("suite", nargs="?", choices=CHOICES, default="spine", help="which benchmarks")
     parser.add_argument("--quick", action="store_true", help="less work, fewer rounds, static paths only; no file")
-    parser.add_argument("--only", choices=CHOICES, metavar="NAME", help=", ".join(CHOICES))
+    parser.add_argument(
+        "--only", metavar="NAME", help="; ".join(f"{k}: {', '.join(v)}" for k, v in CHOICES.items() if v)
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of torch (default 1)")
     parser.add_argument("--plain-malloc", action="store_true", help="leave glibc's settings as they are")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.only not in (None, *CHOICES[options.suite]):
+        parser.error(
+            f"--only {options.only}: the suite {options.suite} has {', '.join(CHOICES[options.suite]) or 'no parts'}"
+        )
+    return options
 
 
 def _conductance(options: argparse.Namespace) -> int:
-    """The suite of conductance: three nets, each beside integrated gradients and beside Captum."""
+    """The suite of conductance, part by part."""
     tuned = not options.plain_malloc and keep_memory()
     torch.set_num_threads(options.threads)
-    size = QUICK if options.quick else FULL
-    record: dict[str, Any] = {"versions": _versions(), "threads": options.threads, "malloc tuned": tuned}
-    for case in conductance.cases():
-        print(f"\n{case.name}")
-        record[case.name] = _times(
-            case.net, conductance.comparisons(case, size), size, options.threads, tuned, case.layers
-        )
-    if not options.quick:
-        place = RESULTS.with_name("conductance.json")
-        place.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        print(f"\nwritten: benchmarks/{place.name}")
-    return 0
+    return suite.run(options.only, options.quick, Setting(options.threads, tuned))
 
 
 def keep_memory() -> bool:
@@ -101,47 +96,6 @@ def keep_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "captum", "numpy", "influent")
-    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _times(
-    net: inf.Net, jobs: Iterable[Comparison], size: Size, threads: int, tuned: bool, nine: Sequence[str] = NINE
-) -> list[dict[str, Any]]:
-    clock = "CPU time" if threads == 1 else "time on the wall"
-    print(
-        f"{clock}, {threads} thread(s), {size.rounds} rounds in turns after a warm-up, glibc's malloc "
-        f"{'tuned' if tuned else 'as it comes'}; nine cuts: {', '.join(nine)}\n"
-        "ratio: median [min-max] over rounds; A/A: the base timed twice; counts: samples forward + backward\n"
-    )
-    _line("job", "ratio", "A/A", "counts", "base counts", "bar", "")
-    return [_report(measure(net, comparison, size.rounds, threads)) for comparison in jobs]
-
-
-def _report(o: Outcome) -> dict[str, Any]:
-    c = o.comparison
-    counts = [f"{s.forward} + {s.backward}" for s in (o.job, o.base)]
-    bar = f"{'>=' if c.at_least else '<='} {c.bar:.2f}"
-    _line(c.name, str(o.ratio), str(o.control), *counts, bar, "met" if o.met else "MISSED")
-    print(f"    {c.what}", flush=True)
-    return {
-        "name": c.name, "what": c.what, "ratio": asdict(o.ratio), "same job twice": asdict(o.control),
-        "samples": asdict(o.job), "samples of the base": asdict(o.base), "bar": bar, "met": o.met,
-    }  # fmt: skip
-
-
-def _line(name: str, ratio: str, control: str, counts: str, base: str, bar: str, verdict: str) -> None:
-    print(f"{name:<20} {ratio:<18} {control:<18} {counts:<11} {base:<12} {bar:<8} {verdict}")
 
 
 def _memory(quick: bool) -> list[dict[str, Any]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 import influent as inf
+from influent.errors import InputError
 
 NET = "efficientnet-lite0"
 MIDDLE = "_blocks.10"
@@ -51,6 +54,36 @@ def _crop(file: object, corner: tuple[float, float], flip: bool) -> Image.Image:
     left, top = ((side - cut) * c for side, cut, c in zip(picture.size, (width, height), corner, strict=True))
     picture = picture.crop((round(left), round(top), round(left) + width, round(top) + height))
     return ImageOps.mirror(picture) if flip else picture
+
+
+def real_photos(net: inf.Net, count: int) -> list[tuple[str, Tensor]]:
+    """`count` photos of a thousand, one of each class of ImageNet, evenly spaced: names and inputs `[1, 3, 224, 224]`.
+
+    Errors: `InputError` where INFLUENT_DATA does not name the folder that holds them.
+    """
+    folder = Path(os.environ.get("INFLUENT_DATA", "")) / "imagenet-1000-samples" / "images"
+    if "INFLUENT_DATA" not in os.environ or not folder.is_dir():
+        raise InputError(
+            "The real photos are not here. Type `export INFLUENT_DATA=FOLDER`, where FOLDER/imagenet-1000-samples/"
+            "images/ holds them (studies/README.md says where they come from)."
+        )
+    files = sorted(folder.iterdir())
+    return [(files[k].name, net.read(files[k])) for k in evenly(len(files), count)]
+
+
+def evenly(total: int, count: int) -> list[int]:
+    """The middles of `count` equal parts of `range(total)`.
+
+    >>> evenly(1000, 4)
+    [125, 375, 625, 875]
+    """
+    return [(2 * k + 1) * total // (2 * count) for k in range(count)]
+
+
+def predicted(net: inf.Net, x: Tensor) -> int:
+    """The class that the net gives one input `[1, *shape]`."""
+    with torch.no_grad():
+        return int(net.module(net.placed(x)).argmax(1))
 
 
 def floor(module: nn.Module, cut: str, inputs: Tensor, class_index: int, chunk: int) -> list[Tensor]:
