@@ -189,9 +189,10 @@ def test_without_data(study, monkeypatch, capsys, tmp_path, name):
     assert "/labels.tsv in it." in capsys.readouterr().err
 
 
-def test_saturation_without_weights(study, monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["saturation", "experts", "experts_grid", "influence_grid"])
+def test_without_weights(study, monkeypatch, capsys, name):
     monkeypatch.delenv("INFLUENT_DATA", raising=False)
-    assert study("saturation").main([]) == 2
+    assert study(name).main([]) == 2
     assert "INFLUENT_DATA" in capsys.readouterr().err
 
 
@@ -200,3 +201,47 @@ def test_too_little_to_compute(study, capsys):
     assert "--points 2: two ends make no curve. Type 3 or more." in capsys.readouterr().err
     assert study("feature_selection_images").main(["--images", "2"]) == 2
     assert "Type --images 3 or more and --splits 2 or more" in capsys.readouterr().err
+
+
+# Experts
+
+
+def test_an_expert_is_better_with_more_recall_and_at_most_a_point_less_precision(study):
+    better = study("experts").better
+    own = (0.5, 1.0)
+    for mine, expected in (
+        ((0.6, 0.99), True), ((0.6, 0.98), False), ((0.5, 1.0), False), ((0.9, None), False), (None, False),
+    ):  # fmt: skip
+        assert better({"way": [mine], "net": [own]}, "way", 0) is expected
+    assert better({"way": [(0.1, 0.3)], "net": [(0.0, None)]}, "way", 0)
+
+
+def test_means_over_halves_leave_out_what_was_never_said(study):
+    halves = [{"way": [(0.2, None)]}, {"way": [(0.4, 0.5)]}, {"way": [None]}]
+    mean = study("experts").means({"halves": halves}, "way", 0)
+    assert mean == (pytest.approx(0.3), pytest.approx(2**0.5 / 10), 0.5, 0.0)
+    assert study("experts").means({"halves": halves[2:]}, "way", 0) is None
+
+
+def test_the_head_keeps_the_rows_of_its_classes(study):
+    head, tail = nn.Linear(4, 5), inf.Net(nn.Sequential(nn.ReLU(), nn.Linear(4, 5)), labels=list("abcde"))
+    tail.module[1].load_state_dict(head.state_dict())
+    cut = study("influence_grid").head_of(tail, [3, 1])
+    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(cut.module(x), head(x.relu())[:, [3, 1]]) and list(cut.labels) == ["d", "b"]
+
+
+def test_the_plateau_is_the_fewest_units_near_the_best_recall(study):
+    from influent.counting import Counts
+
+    def counts(*recalls):
+        tp = torch.tensor(recalls)
+        return Counts(tp, torch.zeros_like(tp), 100 - tp)
+
+    units = (((1,),), ((1, 2),), ((1, 2, 3),))
+    grid = inf.experts.Grid(
+        inf.Cut("a/channel"), inf.Class(0), (1, 2, 3), (0,), units, counts([40], [91], [95]), counts(50), size=9
+    )
+    assert study("experts_grid").numbers(grid)["plateau"] == {
+        "units": 2, "alpha": 2, "beta": 0, "recall": pytest.approx(0.91), "precision": 1.0,
+    }  # fmt: skip
