@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from .attribution import NOT_FULL, Attribution, Examples, Gap, Question
 from .cut import Cut, as_cut
 from .distribution import Distribution
 from .errors import QuestionError
+from .ledger import Ledger, identity
 from .measures import contribution, gradient
 from .nets import Net, as_net
 from .probe import Cost
@@ -32,6 +35,7 @@ def influence(
     *,
     chunk: int = 16,
     progress: Callable[[int], None] | None = None,
+    ledger: str | os.PathLike[str] | None = None,
 ) -> Any:
     """χ(f; at, of, over) = E_{p ~ over} [measure(∂ of / ∂ at)(p)], the influence of units on a behaviour.
 
@@ -46,8 +50,11 @@ def influence(
     `chunk // 8` inputs side by side); `progress` is called with the number of points that each pass has run.
 
     Over a `Dataset` the rows are its classes (or what `by` says), with `stderr` and `count`; `left_out` names samples
-    that could not be read. Errors: `QuestionError`, `CutError`, `NetError`, `InputError`, each with what to type
-    instead. Source: Leino et al. 2018, Eq 1 and 2; with `contribution`, Dhamdhere et al. 2018, Eq 1 to 3.
+    that could not be read. `ledger` is a folder in which the partial result of each block of samples is kept: what is
+    known there is not computed again, and what belongs to another question, net or data is refused.
+
+    Errors: `QuestionError`, `CutError`, `NetError`, `InputError`, `StoreError`, each with what to type instead.
+    Source: Leino et al. 2018, Eq 1 and 2; with `contribution`, Dhamdhere et al. 2018, Eq 1 to 3.
 
     >>> linear = nn.Linear(3, 2, bias=False).eval()
     >>> a = influence(linear, at="INPUT", of=Class(1), over=Point(torch.zeros(1, 3)))
@@ -71,7 +78,12 @@ def influence(
     words = [o if isinstance(o, Classes) else as_quantity(o) for o in ofs]
     columns = [q for o in words for q in (o.quantities if isinstance(o, Classes) else (o,))]
     job = Job(net, tuple(map(as_cut, ats)), tuple(q.bind(net) for q in columns), tuple(measures))
-    sweeps = _run(job, over, chunk, progress or (lambda points: None))
+    known = None
+    if ledger is not None:
+        known = Ledger(
+            Path(ledger), identity([Question(c, w, over, m) for c in job.at for w in words for m in measures], net)
+        )
+    sweeps = _run(job, over, chunk, progress or (lambda points: None), known)
 
     def answer(c: int, o: int, m: int) -> Attribution:
         first = sum(len(w.quantities) if isinstance(w, Classes) else 1 for w in words[:o])
@@ -101,15 +113,22 @@ def _nested(word: Any, items: list[Any], make: Callable[[int], Any]) -> Any:
     return {item: make(k) for k, item in enumerate(items)}
 
 
-def _run(job: Job, over: Distribution, chunk: int, progress: Callable[[int], None]) -> list[tuple[float, Part]]:
+def _run(
+    job: Job, over: Distribution, chunk: int, progress: Callable[[int], None], ledger: Ledger | None
+) -> list[tuple[float, Part]]:  # fmt: skip
     total = sum(weight for weight, _ in over.parts)
     elementary = [
         (weight * own / total, one)
         for weight, part in over.parts
         for own, one in ([(1.0, part)] if part.data is not None else part.resolve(job.net).parts)
     ]
+    if ledger is not None and (len(elementary) > 1 or elementary[0][1].data is None):
+        raise QuestionError("A ledger keeps the blocks of one data set: over=Dataset(folder), or a path or ball on it.")
     parts: list[tuple[float, Part]] = [
-        (weight, (Sweep if one.data is None else Stream)(job, one, chunk, progress).run()) for weight, one in elementary
+        (weight, Sweep(job, one, chunk, progress).run())
+        if one.data is None
+        else (weight, Stream(job, one, chunk, progress, ledger=ledger).run())
+        for weight, one in elementary
     ]
     rows = list(dict.fromkeys(part.names for _, part in parts))
     if len(rows) > 1:

@@ -27,12 +27,12 @@ from .errors import InfluentError, InfluentWarning, QuestionError, StoreError
 from .language import parse
 from .mask import Mask
 from .measures import gradient
-from .nets import Net, as_net
+from .nets import Net, as_net, weights_hash
 from .probe import Cost, Probe
 from .pruning import prune
 from .quantities import Classes, Label
 from .quantity import Quantity
-from .store import META, SCHEMA, VALUES, check_unchanged, fresh_folder, read_meta, seal, versions, weights_hash
+from .store import META, SCHEMA, VALUES, check_unchanged, fresh_folder, read_meta, seal, versions
 from .sweep import Measure
 
 Influence = Tensor | Attribution

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +18,55 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .attribution import Question
-from .errors import StoreError
-from .nets import Net
+from .errors import InfluentWarning, StoreError
+from .nets import Net, weights_hash
 from .partial import Moments, Partial, Row
-from .store import weights_hash
 
 SCHEMA = 1
 _TENSORS = ("total", "squares", "best", "best_values")
 
 
-def identity(question: Question, net: Net) -> dict[str, str]:
+def identity(questions: Sequence[Question], net: Net) -> dict[str, str]:
     """What a partial belongs to: the four words as text, data by its checksum, and the checksum of the net's weights.
 
     >>> from torch import nn
     >>> from influent import INPUT, Class, Point, gradient
-    >>> identity(Question(INPUT, Class(0), Point(torch.zeros(1, 2)), gradient), Net(nn.Linear(2, 2)))["of"]
+    >>> identity([Question(INPUT, Class(0), Point(torch.zeros(1, 2)), gradient)], Net(nn.Linear(2, 2)))["of"]
     'Class(0)'
     """
-    return {**question.text, "net": weights_hash(net.module)}
+    texts = [question.text for question in questions]
+    words = {word: " | ".join(dict.fromkeys(text[word] for text in texts)) for word in texts[0]}
+    return {**words, "net": weights_hash(net.module)}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The partials of a data set's blocks in a folder: what is there is not computed again."""
+
+    folder: Path
+    about: Mapping[str, str]
+
+    def file(self, block: int) -> Path:
+        """Where the partial of a block stands."""
+        return self.folder / f"block-{block:08}.safetensors"
+
+    def known(self, block: int) -> Partial | None:
+        """The partial of a block, or None where it must be computed; a damaged one is named and computed again."""
+        if not self.file(block).exists():
+            return None
+        try:
+            return read_partial(self.file(block), self.about)
+        except DamagedError as error:
+            warnings.warn(str(error), InfluentWarning, stacklevel=2)
+            return None
+
+    def keep(self, block: int, partial: Partial) -> None:
+        """Write the partial of a block down."""
+        write_partial(partial, self.file(block), self.about)
+
+
+class DamagedError(StoreError):
+    """A partial that cannot be read, whosever it is."""
 
 
 def write_partial(partial: Partial, file: str | os.PathLike[str], about: Mapping[str, str]) -> Path:
@@ -91,13 +124,11 @@ def read_partial(file: str | os.PathLike[str], about: Mapping[str, str]) -> Part
             tensors = {name: stored.get_tensor(name) for name in names}
         schema, digest = words["schema"], words["sha256"]
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise StoreError(f"{file} is no partial result, or damaged: {error}. Delete it; it is made again.") from None
+        raise DamagedError(f"{file} is no partial result, or damaged: {error}. It is made again.") from None
     if schema != SCHEMA:
         raise StoreError(f"{file} is of format {schema}, and this version reads format {SCHEMA}. Update influent.")
     if digest != _digest(tensors):
-        raise StoreError(
-            f"{file} is damaged: its numbers are not those that were written. Delete it; it is made again."
-        )
+        raise DamagedError(f"{file} is damaged: its numbers are not those that were written. It is made again.")
     for word, here in about.items():
         if (there := words["about"].get(word)) != here:
             raise StoreError(f"{file} belongs to another {word}: {there} and not {here}. Name another folder.")

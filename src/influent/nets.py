@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from .errors import InputError, NetError, QuestionError, nearest
 from .photos import read_photo
 from .pixels import BASELINES, baseline
+from .shapes import checksum
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +146,18 @@ def _unwrap(module: nn.Module) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise NetError(f"A net is a torch module or inf.Net(module, ...), not {type(module).__name__}.")
     return module
+
+
+def weights_hash(net: nn.Module) -> str:
+    """The first 16 hex digits of the SHA-256 of a net's names, shapes and weights.
+
+    >>> weights_hash(nn.Linear(2, 2)) == weights_hash(nn.Linear(2, 2))
+    False
+    """
+    digest = hashlib.sha256()
+    for name, weight in sorted(net.state_dict().items()):
+        digest.update(f"{name} {checksum(weight)}".encode() if isinstance(weight, Tensor) else name.encode())
+    return digest.hexdigest()[:16]
 
 
 def as_input(made: Any) -> Tensor:

@@ -16,13 +16,13 @@ from .distributions import Line
 from .errors import InputError, QuestionError
 from .explain import PAGE, Picture, checksum_of, pictures
 from .language import parse
-from .nets import Net
+from .nets import Net, weights_hash
 from .places import middle, trunk
 from .quantities import Class, Probability
 from .quantity import Quantity, as_quantity
 from .saturate import saturation
 from .shared import Look, SharedUnit, glance, look, shared_units, where
-from .store import fresh_folder, record, seal, weights_hash
+from .store import fresh_folder, record, seal
 from .views.animation import frames, write_gif
 from .views.explanation import predict
 from .views.saturation import COLUMNS, NetCurves, saturation_page

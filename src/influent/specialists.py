@@ -20,10 +20,10 @@ from .experts import Cell, Expert, Grid, essences, random_units, sweep
 from .explain import PAGE
 from .mask import Mask
 from .measures import activation, gradient
-from .nets import Net
+from .nets import Net, weights_hash
 from .quantities import Class
 from .samples import Folder, known_source
-from .store import fresh_folder, record, seal, weights_hash
+from .store import fresh_folder, record, seal
 from .views.experts import experts_page
 from .views.text import aligned
 

@@ -19,30 +19,18 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from .attribution import Attribution, Examples, Gap, Question
 from .cut import Cut
 from .errors import InfluentError, QuestionError, StoreError
 from .language import parse
+from .nets import weights_hash
 from .probe import Cost
-from .shapes import checksum
 
 SCHEMA = 1
 META, VALUES = "meta.json", "values.safetensors"
 _TENSORS = ("values", "residual", "stderr", "count")
-
-
-def weights_hash(net: nn.Module) -> str:
-    """The first 16 hex digits of the SHA-256 of a net's names, shapes and weights.
-
-    >>> weights_hash(nn.Linear(2, 2)) == weights_hash(nn.Linear(2, 2))
-    False
-    """
-    digest = hashlib.sha256()
-    for name, weight in sorted(net.state_dict().items()):
-        digest.update(f"{name} {checksum(weight)}".encode() if isinstance(weight, Tensor) else name.encode())
-    return digest.hexdigest()[:16]
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from .dataset import Dataset
 from .distribution import Distribution
 from .distributions import Line, Point
 from .errors import InfluentWarning, InputError
+from .ledger import Ledger
 from .partial import Moments, Partial, Row
 from .probe import Cost
 from .rows import Key
@@ -61,6 +62,7 @@ class Stream:
     axes: dict[Cut, tuple[str, ...] | None] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     dtypes: dict[tuple[Cut, int, int], torch.dtype] = field(default_factory=dict)
+    ledger: Ledger | None = None
 
     @property
     def names(self) -> tuple[Any, ...]:
@@ -115,8 +117,9 @@ class Stream:
         """Everything, once; or until the rows are as stable as was asked for."""
         left_out: LeftOut = {}
         looked = met = 0
-        for samples in known_source(self.data.source).blocks(self.job.net, self.data.block, left_out):
-            self.partial = self.partial.merge(self._block(samples))
+        blocks = known_source(self.data.source).blocks(self.job.net, self.data.block, left_out)
+        for number, samples in enumerate(blocks):
+            self.partial = self.partial.merge(self._found(number, samples))
             # Looked at when there is a quarter more, and believed the second time: who looks often, sees it by chance.
             if self.data.until is not None and self.partial.samples >= 1.25 * looked:
                 looked = self.partial.samples
@@ -126,6 +129,17 @@ class Stream:
         self.partial = replace(self.partial, left_out=left_out)
         self._report(met == 2 or self.data.until is None)
         return self
+
+    def _found(self, number: int, samples: Samples) -> Partial:
+        """What a block gives: from the ledger, where it is known there; the first always anew, for axes and types."""
+        known = self.ledger.known(number) if self.ledger is not None and number else None
+        if known is not None:
+            self.progress(len(samples))
+            return known
+        partial = self._block(samples)
+        if self.ledger is not None:
+            self.ledger.keep(number, partial)
+        return partial
 
     def _block(self, samples: Samples) -> Partial:
         """What one block gives."""

@@ -22,7 +22,7 @@ def partial(seed=0, by="label", n=7):
     over = inf.Line(torch.zeros(1, 3), inf.Dataset([(x, torch.arange(n) % 2)], by=by, examples=2), n=5)
     job = Job(net, (inf.INPUT,), (inf.Class(0),), (inf.contribution,))
     question = inf.Question(inf.INPUT, inf.Class(0), over, inf.contribution)
-    return Stream(job, over, 16, lambda points: None).run().partial, identity(question, net)
+    return Stream(job, over, 16, lambda points: None).run().partial, identity([question], net)
 
 
 def same(a, b):
@@ -92,3 +92,45 @@ def test_nothing_half_written_is_left_behind(tmp_path):
 def test_rows_are_named_by_numbers_or_text(tmp_path):
     row = Row({}, torch.zeros(1), torch.zeros(1, 1))
     wrong("The row (1, 2) is no number and no text", lambda: write_partial(Partial({(1, 2): row}), tmp_path / "0", {}))
+
+
+# A pass with a ledger
+
+
+def ask(folder, seed=0, **more):
+    net, x = inf.Net(worlds.linear(noise(3, seed=seed))), noise(20, 3, seed=1)
+    data = inf.Dataset([(x, torch.arange(20) % 2)], examples=2, block=6)
+    return inf.influence(net, "INPUT", inf.Class(0), inf.Gaussian(data, std=0.1, n=2), ledger=folder, **more)
+
+
+def test_what_the_ledger_knows_is_not_computed_again(tmp_path):
+    whole, first = ask(None), ask(tmp_path / "parts")
+    assert sorted(f.name for f in (tmp_path / "parts").iterdir()) == [f"block-0000000{k}.safetensors" for k in range(4)]
+    for gone in ((), (2,), (1, 3)):
+        for k in gone:
+            (tmp_path / "parts" / f"block-0000000{k}.safetensors").unlink()
+        again = ask(tmp_path / "parts")
+        # The first block is always computed, with 2 points a sample; then only what is missing.
+        assert again.cost.forward == 2 * (6 + sum(6 if k < 3 else 2 for k in gone))
+        for a in (first, again):
+            assert torch.equal(a.values, whole.values) and torch.equal(a.stderr, whole.stderr)
+            assert torch.equal(a.examples.index, whole.examples.index) and a.examples.names == whole.examples.names
+
+
+def test_a_damaged_block_is_named_and_computed_again(tmp_path):
+    whole = ask(tmp_path)
+    (tmp_path / "block-00000002.safetensors").write_bytes(b"half")
+    with pytest.warns(inf.InfluentWarning, match=r"block-00000002.safetensors is no partial result, or damaged"):
+        again = ask(tmp_path)
+    assert torch.equal(again.values, whole.values) and torch.equal(ask(tmp_path).values, whole.values)
+
+
+def test_a_ledger_of_another_net_is_refused(tmp_path):
+    ask(tmp_path)
+    wrong("belongs to another net", lambda: ask(tmp_path, seed=5))
+
+
+def test_a_ledger_is_for_one_data_set(tmp_path):
+    net, x = worlds.linear(noise(3)), noise(2, 3)
+    with pytest.raises(inf.QuestionError, match="A ledger keeps the blocks of one data set"):
+        inf.influence(net, "INPUT", inf.Class(0), inf.Point(x), ledger=tmp_path)

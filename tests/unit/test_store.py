@@ -35,7 +35,8 @@ from influent import (
     magnitude,
 )
 from influent.errors import StoreError
-from influent.store import fresh_folder, load, read_meta, save, weights_hash
+from influent.nets import weights_hash
+from influent.store import fresh_folder, load, read_meta, save
 
 torch.set_num_threads(1)
 
