@@ -297,6 +297,19 @@ class Branching(nn.Module):
         return self.last(self.first(x)) if x.sum() > 0 else self.last(self.first(-x))
 
 
+class Passing(nn.Module):
+    """last(pass(y)) + last(y): a module that gives what it takes, which is also used without it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.through = nn.Conv2d(2, 4, 1), worlds.Formula(lambda y: y)
+        self.left, self.right = nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        return self.left(self.through(y)) + self.right(y)
+
+
 class Joined(nn.Module):
     """last of a concatenation along an axis that is not the channels'."""
 
@@ -321,6 +334,8 @@ REFUSED = {
     "input": (chain(nn.ReLU(), CONV), "0", r"input\(\) \(input_1\) is not known to treat channels by themselves"),
     "a gate": (Gate, "first", r"mul\(\) \(mul\) joins channels with others \(a residual sum, or a gate\)\."),
     "a sum before": (lambda: worlds.ReluConv(False), "relu2", r"add\(\) \(add\) joins channels with others"),
+    "given on": (Passing, "through", r"'first' is also used beside the cut, where its channels are needed\."),
+    "taken elsewhere": (Passing, "left:in", r"'first' is also used beside the cut"),
     "other axis": (Joined, "first", r"cat\(\) \(cat\) is not known to treat channels by themselves\."),
     "used elsewhere": (lambda: worlds.ReluConv(False), "branch", r"add\(\) \(add\) joins channels with others"),
     "pixels as inputs": (chain(CONV, nn.Linear(5, 2)), "0", r"'1' takes something else than these channels\."),
