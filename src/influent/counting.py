@@ -112,8 +112,9 @@ def evaluate(
 
     `data` is a `Dataset`, or gives batches `(x [sample, *shape], label [sample])`; `of` names one class a mask,
     `Class(3)`; all masks are at one cut. h(x) is computed once a sample, masks that keep the same units run once, and
-    what is held is one batch and the counts. `fill="resample"` draws from the batch. `units`, where given, is how many
-    the cut must have. Errors: `QuestionError` for data and classes of another form; as `Replay` and `Mask`.
+    what is held is one batch and the counts. `mean [*neuron]` is for masks with `fill="mean"`; `"resample"` draws from
+    the batch. `units`, where given, is how many the cut must have. Errors: `QuestionError` for data and classes of
+    another form; as `Replay` and `Mask`.
 
     >>> net, x = nn.Linear(2, 2, bias=False).eval(), 3 * torch.eye(2)
     >>> net.weight.data = torch.eye(2)
@@ -159,7 +160,7 @@ class _Trial:
         if h.shape[1:] != self.shape:
             self._settle(h)
         count, parts = len(h), []
-        fillings = {mask: mask.filling(h, self.mean) for mask in set(self.first)}
+        fillings = {mask: mask.filling(h, self.mean if mask.fill == "mean" else None) for mask in set(self.first)}
         for pairs in torch.arange(len(self.first) * count).split(self.chunk):
             points = []
             for k in (pairs // count).unique().tolist():

@@ -71,8 +71,9 @@ class _Record:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Which dimensions of a recorded tensor count points, and which tensors the rest of the net cannot do without."""
+    """In which order modules run, which dimensions of a tensor count points, and which tensors must be stored."""
 
+    order: list[tuple[str, int, int]]
     dims: Mapping[Key, tuple[int, ...]]
     stored: frozenset[Key]
 
@@ -103,7 +104,6 @@ class Replay:
         self._modules = {name: m for name, m in self.net.module.named_modules() if not hookless(m)}
         self._plan: _Plan | None = None
         self._record: _Record | None = None
-        self._order: list[tuple[str, int, int]] = []
 
     def __enter__(self) -> Replay:
         return self
@@ -132,10 +132,11 @@ class Replay:
             raise QuestionError("A replay records inputs, and there are none. Give a tensor [point, ...] of them.")
         self._record = None
         record = None if self._plan is None else self._traced(x, count, self._plan.stored)
-        if record is None or record.order != self._order:
+        if self._plan is None or record is None or record.order != self._plan.order:
             self._plan = self._planned(x, count)
             record = self._traced(x, count, self._plan.stored)
-        self._record, self._order = record, record.order
+            _check_same_way(record, self._plan.order)
+        self._record = record
         return record.h.clone()
 
     def run(self, h: Tensor, rows: Tensor) -> Tensor:
@@ -192,17 +193,13 @@ class Replay:
     def _planned(self, x: Any, count: int) -> _Plan:
         """What must be stored: found by trying, on two and on three of the points."""
         two, three = (self._traced(rows_of(x, torch.arange(k) % count, count), k, None) for k in (2, 3))
-        if two.order != three.order:
-            raise NetError(
-                "This net runs other modules for three points than for two, so that nothing can be said of "
-                f"{self.cut.text!r} alone. Mask the whole net: inf.compress(net, mask, x)."
-            )
+        _check_same_way(two, three.order)
         dims = {key: _point_dims(t, three.tensors[key], key) for key, t in two.tensors.items()}
         movable = [key for key, t in three.tensors.items() if t.is_floating_point()]
         everything = frozenset(movable)
 
         def does_without(keys: Collection[Key]) -> bool:
-            plan = _Plan(dims, everything - set(keys))
+            plan = _Plan(three.order, dims, everything - set(keys))
             return all(self._agrees(three, plan, filler) for filler in (_FILLERS if keys else _FILLERS[:1]))
 
         def needed(keys: Sequence[Key]) -> list[Key]:
@@ -220,7 +217,7 @@ class Replay:
                     "record, its outputs are others. Something there is overwritten, drawn anew, or handed on outside "
                     "of what modules give. Cut after it, or mask the whole net: inf.compress(net, mask, x)."
                 )
-        return _Plan(dims, stored)
+        return _Plan(three.order, dims, stored)
 
     def _agrees(self, record: _Record, plan: _Plan, filler: float) -> bool:
         """Whether replay says the same as the net, on points in another order and number."""
@@ -258,11 +255,6 @@ class Replay:
         given = answer(record.calls[0])
         with Probe(self.net, [], [self.read], None, given, -1, {record.cut: lambda _: h}) as probe, _patched(stubs):
             done = probe.run(h, rows, mode="value")
-        if any(left.values()):
-            raise NetError(
-                f"This net does not run the same modules before {self.cut.text!r} as when it was recorded: the way it "
-                "takes depends on numbers there. Mask the whole net: inf.compress(net, mask, x)."
-            )
         self.replayed += len(h)
         return done.read[self.read]
 
@@ -336,6 +328,14 @@ def _patched(forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
                 vars(module).pop("forward", None)
             else:
                 vars(module)["forward"] = own
+
+
+def _check_same_way(record: _Record, order: list[tuple[str, int, int]]) -> None:
+    if record.order != order:
+        raise NetError(
+            f"This net runs other modules for {record.count} points than for three, so that nothing can be said of "
+            f"{record.cut.name!r} alone. Mask the whole net: inf.compress(net, mask, x)."
+        )
 
 
 def _seen_many_times(t: Tensor, shape: Sequence[int], number: float = math.nan) -> Tensor:

@@ -45,12 +45,15 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         given = next(iter((*args, *kwargs.values())), None)
         before = set(given.node.users) if isinstance(given, fx.Proxy) else set()
+        known = set(self.graph.nodes) if m is self.target else set()
         output = super().call_module(m, forward, args, kwargs)
         side = given if self.cut.is_input_side else output
         if m is self.target and isinstance(side, fx.Proxy):
-            # What takes the same tensor, but is not behind the cut: before the call, or, of an input, after it.
-            users = set(side.node.users)
-            self.found.append((side.node, before, users) if self.cut.is_input_side else (side.node, users, set()))
+            # What takes the same tensor, but is not behind the cut: before the call, or, of an input, after it; and a
+            # module that gives what it took makes no tensor of its own.
+            users, same = set(side.node.users), {side.node} & known
+            beside = before if self.cut.is_input_side else users | same
+            self.found.append((side.node, beside, users))
         return output
 
 

@@ -224,6 +224,16 @@ def test_channels_of_efficientnet():
     assert (block._depthwise_conv.groups, block._depthwise_conv.weight.shape[:2]) == (4, (4, 1))
 
 
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_means_over_rows_and_columns(keepdim):
+    head = nn.Conv2d(4, 2, 1) if keepdim else nn.Linear(4, 2)
+    pooled = worlds.Formula(lambda y: y.mean((2, 3), keepdim=keepdim))
+    net, x = worlds.built(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pooled, head)), noise(2, 3, 5, 5)
+    made = inf.prune(net, inf.Mask("1/channel", [1, 3]))
+    close(made(x), masked_by_hook(net, "1", x, [1, 3]))
+    assert sized(made[3]) == (2, 2)
+
+
 def test_neurons_of_linear_layers():
     net, x = worlds.relu_mlp(), noise(5, 4)
     made = inf.prune(net, inf.Mask("1/channel", [2, 7]))
@@ -297,6 +307,26 @@ class Branching(nn.Module):
         return self.last(self.first(x)) if x.sum() > 0 else self.last(self.first(-x))
 
 
+class Passing(nn.Module):
+    """last(pass(y)) + last(y): a module that gives what it takes, which is also used without it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.through = nn.Conv2d(2, 4, 1), worlds.Formula(lambda y: y)
+        self.left, self.right = nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        return self.left(self.through(y)) + self.right(y)
+
+
+class Doubled(nn.Conv2d):
+    """A convolution with twice its bias."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, 2 * self.bias)
+
+
 class Joined(nn.Module):
     """last of a concatenation along an axis that is not the channels'."""
 
@@ -321,6 +351,9 @@ REFUSED = {
     "input": (chain(nn.ReLU(), CONV), "0", r"input\(\) \(input_1\) is not known to treat channels by themselves"),
     "a gate": (Gate, "first", r"mul\(\) \(mul\) joins channels with others \(a residual sum, or a gate\)\."),
     "a sum before": (lambda: worlds.ReluConv(False), "relu2", r"add\(\) \(add\) joins channels with others"),
+    "given on": (Passing, "through", r"'first' is also used beside the cut, where its channels are needed\."),
+    "taken elsewhere": (Passing, "left:in", r"'first' is also used beside the cut"),
+    "weights of its own making": (chain(Doubled(2, 4, 1), NEXT), "0", r"conv2d\(\) \(conv2d\) is not known to treat"),
     "other axis": (Joined, "first", r"cat\(\) \(cat\) is not known to treat channels by themselves\."),
     "used elsewhere": (lambda: worlds.ReluConv(False), "branch", r"add\(\) \(add\) joins channels with others"),
     "pixels as inputs": (chain(CONV, nn.Linear(5, 2)), "0", r"'1' takes something else than these channels\."),

@@ -97,6 +97,8 @@ def test_the_most_positive_then_the_most_negative():
 
 def test_of_equal_units_the_first_comes_first():
     assert chosen(torch.tensor([1.0, 2, 2, 1, -1, -1]), 3, 1) == (1, 2, 0, 4)
+    many = torch.arange(1000) % 2 * 2.0 - 1
+    assert chosen(many, 300, 300) == (*range(1, 600, 2), *range(0, 600, 2))
 
 
 @pytest.mark.parametrize(
@@ -234,6 +236,19 @@ def test_fills_are_heard():
     other = evaluate(summing(), [(X, LABEL)], [inf.Mask(PLACE, [0, 3], fill="resample", seed=5)], [C0])
     drawn = says(summing()[1](inf.Mask(PLACE, [0, 3], fill="resample", seed=5).apply(summing(), X)).detach(), 0)
     assert int(other.masked.tp) == int((drawn & (LABEL == 0)).sum())
+
+
+def test_masks_of_the_same_units_and_other_fills_are_other_masks():
+    net, mean = summing(), 0 * X[0] + 20
+    masks = [
+        inf.Mask(PLACE, [0, 3], fill=fill, seed=s)
+        for fill, s in (("zero", 0), ("mean", 0), ("resample", 1), ("resample", 2))
+    ]
+    found = evaluate(net, [(X, LABEL)], masks, [C0] * 4, mean=mean)
+    for k, mask in enumerate(masks):
+        said = says(net[1](mask.apply(net, X, mean if mask.fill == "mean" else None)).detach(), 0)
+        assert int(found.masked.tp[k]) == int((said & (LABEL == 0)).sum())
+    assert len(set(counted(found.masked))) > 2
 
 
 def test_a_class_that_does_not_occur_has_no_recall():

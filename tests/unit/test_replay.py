@@ -252,6 +252,69 @@ def test_hooks_of_the_users_run_once():
             close(g.run(h, torch.arange(4)), net(x).detach())
 
 
+class Gated(nn.Module):
+    """last(mid(x)), its sign turned where first(x) is positive: a comparison hides a number that is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.mid, self.last = worlds.Formula(lambda x: x[:, :1] * 1), nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.first(x)
+        y = self.mid(x)
+        return self.last(torch.where(gate > 0, -y, y))
+
+
+def test_a_number_that_only_turns_a_switch_is_stored():
+    """None of the points that the plan is made of turns it."""
+    net, x = worlds.built(Gated), noise(6, 3).abs()
+    x[:3, 0] *= -1
+    with Replay(net, "mid") as g:
+        h = g.record(x)
+        assert g.stored == ("first",)
+        close(g.run(2 * h, torch.arange(6)), fed(net, inf.Cut("mid"), 2 * h, x))
+
+
+class Scaling(nn.Module):
+    """last(mid(x) · 2c), where c is one tensor for all points, and is doubled in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = worlds.Formula(lambda x: (x, torch.tensor([1.0, 2, 3]).double()))
+        self.mid, self.last = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, scale = self.first(x)
+        return self.last(self.mid(x) * scale.mul_(2))
+
+
+def test_what_the_net_overwrites_is_a_copy_in_each_run():
+    with Replay(worlds.built(Scaling), "mid") as g:
+        h = g.record(noise(4, 3))
+        for _ in range(3):
+            close(g.run(h, torch.arange(4)), g.outputs)
+
+
+class Long(nn.Module):
+    """last(mid(extra(x))), without `extra` for inputs of three steps or fewer; the mean over steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra, self.mid, self.last = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.mid(self.extra(x) if x.shape[1] > 3 else x).mean(1))
+
+
+def test_inputs_that_take_another_way_are_planned_anew():
+    net = worlds.built(Long)
+    with Replay(net, "mid") as g:
+        for steps in (3, 5, 2):
+            x = noise(4, steps, 3)
+            h = g.record(x)
+            close(g.run(2 * h, torch.arange(4)), fed(net, inf.Cut("mid"), 2 * h, x))
+
+
 # A transformer with keyword arguments
 
 
@@ -300,7 +363,7 @@ class Remembering(nn.Module):
 
 
 class Wandering(nn.Module):
-    """A net that goes through `extra` for three points or more."""
+    """A net that goes through `extra` for `many` points or more."""
 
     def __init__(self, many: int = 3) -> None:
         super().__init__()
@@ -324,8 +387,10 @@ def test_numbers_handed_on_outside_of_modules_are_refused():
 
 
 def test_nets_that_take_another_way_for_other_counts_are_refused():
-    lesson = r"runs other modules for three points than for two, .* inf\.compress\(net, mask, x\)\.$"
+    lesson = r"runs other modules for 2 points than for three, .* of 'mid' alone\. .* inf\.compress\(net, mask, x\)\.$"
     refused(worlds.built(Wandering), "mid", inf.NetError, lesson)
+    many = worlds.built(lambda: Wandering(many=4))
+    refused(many, "mid", inf.NetError, r"runs other modules for 4 points than for three")
 
 
 def test_outputs_that_are_not_one_row_a_point_are_refused():
