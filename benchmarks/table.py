@@ -49,4 +49,4 @@ def _report(o: Outcome) -> dict[str, Any]:
 
 
 def _line(name: str, ratio: str, control: str, counts: str, base: str, bar: str, verdict: str) -> None:
-    print(f"{name:<20} {ratio:<18} {control:<18} {counts:<11} {base:<12} {bar:<8} {verdict}")
+    print(f"{name:<29} {ratio:<18} {control:<18} {counts:<11} {base:<12} {bar:<8} {verdict}")
