@@ -42,7 +42,8 @@ class Ribbon:
         n, closed = len(rows), bool(rows.alpha[-1] == 0.0)
         self.take(rows, self.counted, n if closed else n - 1)
         keep = n if closed else max(0, n - 2)
-        self.tail, self.counted = (None, 0) if closed else (rows[keep:], n - 1 - keep)
+        # A copy: a slice would keep all that it was cut from while the next points run.
+        self.tail, self.counted = (None, 0) if closed else (rows[keep:].copy(), n - 1 - keep)
 
     def take(self, rows: Rows, first: int, last: int) -> None:
         """Count rows `first` to `last`; the rows around them are their neighbours, where they are of the same path."""

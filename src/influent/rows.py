@@ -42,6 +42,10 @@ class Rows:
     def __getitem__(self, index: Tensor | slice) -> Rows:
         return _join([self], lambda parts: take(parts[0], index))
 
+    def copy(self) -> Rows:
+        """The same rows in memory of their own."""
+        return _join([self], lambda parts: parts[0].clone())
+
     @staticmethod
     def cat(parts: Sequence[Rows]) -> Rows:
         """All rows, in order."""
