@@ -173,19 +173,19 @@ def one_half(
             tail, CUT, batches(h, label, few), of, *part.grid, influence=list(scores[way]), chunk=256
         )
         cells[way] = [grids[q].best("recall") for q in of]
-    masks, asked = [], []
-    for way, best in cells.items():
-        masks += [inf.Mask(CUT, cell.units) for cell in best if cell]
-        asked += [(way, k) for k, cell in enumerate(best) if cell]
+    asked: dict[tuple[str, int], inf.Mask] = {
+        (way, k): inf.Mask(CUT, cell.units) for way, best in cells.items() for k, cell in enumerate(best) if cell
+    }
     for k, cell in enumerate(cells[PAPER]):
         if cell:
-            masks.append(inf.Mask(CUT, random_units(len(cell.units), h.shape[1], 1000 * seed + k)))
-            asked.append((LOT, k))
-    done = evaluate(tail, batches(h, label, report), masks, [of[k] for _, k in asked], chunk=256)
-    first = [asked.index((way, k)) for k in range(len(of)) for way in [next(w for w, j in asked if j == k)]]
-    found: dict[str, Any] = {"net": [rates(done.original[n]) for n in first]}
+            asked[LOT, k] = inf.Mask(CUT, random_units(len(cell.units), h.shape[1], 1000 * seed + k))
+    # All units kept: the net itself.
+    asked |= {("net", k): inf.Mask(CUT, range(h.shape[1])) for k in range(len(of))}
+    done = evaluate(tail, batches(h, label, report), list(asked.values()), [of[k] for _, k in asked], chunk=256)
+    counts = {key: done.masked[n] for n, key in enumerate(asked)}
+    found: dict[str, Any] = {"net": [rates(counts["net", k]) for k in range(len(of))]}
     for way in (*WAYS, LOT):
-        found[way] = [rates(done.masked[asked.index((way, k))]) if (way, k) in asked else None for k in range(len(of))]
+        found[way] = [rates(counts[way, k]) if (way, k) in counts else None for k in range(len(of))]
     found["chosen"] = {
         way: [(c.alpha, c.beta, len(c.units)) if c else None for c in best] for way, best in cells.items()
     }
