@@ -38,7 +38,7 @@ def main(threads: int, tuned: bool, quick: bool) -> int:
         print(f"essence: skipped. {error}")
         return 0
     torch.set_num_threads(threads)
-    count, rounds = (32, 1) if quick else (320, 5)
+    count, rounds = (32, 1) if quick else (320, 3)
     kept = folder if quick else images(count)
     blocks = [
         (b.x, b.label) for b in replace(kept, files=kept.files[:count]).blocks(net, 32, {}) if b.label is not None

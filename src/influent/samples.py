@@ -177,7 +177,13 @@ class Folder(Source):
             return {name: int(name) for name in names}
         if net.labels is None:
             return {name: k for k, name in enumerate(names)}
-        return {name: net.class_index(name) for name in names}
+        try:
+            return {name: net.class_index(name) for name in names}
+        except QuestionError as error:
+            raise QuestionError(
+                f"{self.path}: {error} Folders are called by the net's names of the classes; or labels.tsv lists the "
+                "files with the columns file and index."
+            ) from None
 
     def samples(self, net: Net, size: int, left_out: LeftOut) -> Iterator[Samples]:
         classes = self.classes(net)
