@@ -51,22 +51,27 @@ class WordsIn(nn.Module):
         return logits
 
 
-def cases() -> list[Case]:
-    """EfficientNet-lite0, GoogLeNet where its weights are, and a BERT of nine layers and 64 words."""
+def cases(quick: bool) -> list[Case]:
+    """EfficientNet-lite0, GoogLeNet where its weights are and time is, and a BERT of nine layers and 64 words."""
     lite = inf.zoo.load("efficientnet-lite0")
     made = [_photo_case("efficientnet-lite0", lite, NINE, "_blocks.12")]
-    try:
-        google = inf.zoo.load("googlenet")
-    except InputError as error:
-        print(f"googlenet: skipped. {error}\n")
-    else:
-        blocks = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
-        made.append(_photo_case("googlenet", google, tuple(f"inception_{b}" for b in blocks), "inception_4c"))
+    if not quick:
+        made += _googlenet()
     net = inf.Net(WordsIn().eval().requires_grad_(False), axes={"*": ("token", "channel")})
     words = torch.randn(1, 64, 256, generator=torch.Generator().manual_seed(1))
     layers = tuple(f"bert.bert.encoder.layer.{k}" for k in range(9))
     made.append(Case("bert", net, words, torch.zeros_like(words), layers, f"{layers[4]}", 3))
     return made
+
+
+def _googlenet() -> list[Case]:
+    blocks = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
+    try:
+        net = inf.zoo.load("googlenet")
+    except InputError as error:
+        print(f"googlenet: skipped. {error}\n")
+        return []
+    return [_photo_case("googlenet", net, tuple(f"inception_{b}" for b in blocks), "inception_4c")]
 
 
 def _photo_case(name: str, net: inf.Net, layers: tuple[str, ...], units: str) -> Case:

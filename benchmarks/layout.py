@@ -45,7 +45,7 @@ def run(quick: bool) -> dict[str, Any]:
     threads = torch.get_num_threads()
     rounds, report = 1 if quick else 3, {}
     print(f"\nlayout: time in default memory / in channels last, {CHUNK} photos, and how far results are apart")
-    for name in LAYERS:
+    for name in LAYERS if not quick else ("efficientnet-lite0", "resnet-18"):
         try:
             net = inf.Net(Logits().eval().requires_grad_(False)) if name == "resnet-18" else inf.zoo.load(name)
         except InputError as error:

@@ -26,7 +26,7 @@ def _times(quick: bool, setting: Setting) -> dict[str, Any]:
     """Three nets, each beside integrated gradients and beside Captum."""
     size = replace(QUICK, rounds=ROUNDS_QUICK, points_beside_captum=4) if quick else replace(FULL, rounds=ROUNDS)
     found = {}
-    for case in conductance.cases():
+    for case in conductance.cases(quick):
         print(f"\ntimes: {case.name}")
         found[case.name] = times(case.net, conductance.comparisons(case, size), size.rounds, setting, case.layers)
     return found

@@ -116,8 +116,8 @@ def _report(
         f"{statistics.mean(points):.0f}; largest gap {max(r.gap for r in adaptive):.2%}\n"
         f"graded: {graded or f'more than {last}'} for every photo; each photo's own least grid, median "
         f"{statistics.median(own):.0f}\nuniform: more than {refuted_to} points\n"
-        f"bar: every gap below {TOL:.0%}, and a median below {fixed or f'more than {last}'}: "
-        f"{'met' if met else 'MISSED'}",
+        f"bar: every gap below {TOL:.0%}, and fewer points in the median than {fixed or f'the more than {last}'} "
+        f"of the best fixed rule: {'met' if met else 'MISSED'}",
         flush=True,
     )
     return {
