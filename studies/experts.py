@@ -240,7 +240,7 @@ def table(name: str, found: dict[str, Any]) -> str:
     """Recall / precision by class, then the number of classes with an expert."""
     lines = [
         f"\n{name}: {found['data']}, {found['layer']}, {len(found['halves'])} random halves",
-        "recall / precision in %, mean over halves (± standard deviation of the recall)",
+        "recall / precision in %, mean (± standard deviation of the recall) over halves with an expert",
         f"{'class':<22}" + "".join(f"{way:<24}" for way in ("net", *WAYS, LOT)),
     ]
     for k, c in enumerate(found["classes"]):
