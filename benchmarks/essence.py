@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ import influent as inf
 from influent.errors import InputError
 from influent.samples import Folder
 
-from .memory import MIB, ROOT, STRICT, status
+from .memory import MIB, STRICT, alone, status
 from .timing import Ratio, clock_for, interleaved
 
 DATA, LAYER, CHUNK = "imagenette-160", "inception_4c", 16
@@ -57,7 +56,7 @@ def main(threads: int, tuned: bool, quick: bool) -> int:
     found["one by one"] = {"ratio": slow / fast, "images": len(few.files), "threads": threads}
     what = f"one image at a time / the folder, time on the wall, {len(few.files)} images"
     _say("one by one", f"{slow / fast:.2f}", what, slow / fast >= BARS["one by one"])
-    short, long = (_peak(n) for n in ((32, 64) if quick else (150, 1500)))
+    short, long = (alone("essence", n, settings=STRICT) for n in ((32, 64) if quick else (150, 1500)))
     growth = {key: long[key] / short[key] for key in short}
     found["memory"] = {"150": short, "1500": long, "ratio": growth}
     _say("memory", ", ".join(f"{key} {value:.3f}" for key, value in growth.items()),
@@ -121,14 +120,6 @@ def _wall(job: Any) -> float:
     started = time.perf_counter()
     job()
     return time.perf_counter() - started
-
-
-def _peak(count: int) -> dict[str, float]:
-    """Peak resident memory of a pass over `count` images, above what the loaded net holds; in MiB."""
-    command = [sys.executable, "-m", "benchmarks.essence", str(count)]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **STRICT}, capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 if __name__ == "__main__":

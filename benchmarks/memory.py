@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,15 +117,17 @@ def growths(rules: Sequence[str], cuts: Sequence[str]) -> Iterator[Growth]:
 
 
 def _peaks(rule: str, cut: str, points: int) -> dict[str, float]:
-    strict, plain = _peak(rule, cut, points, STRICT), _peak(rule, cut, points, {})
+    strict, plain = (alone("memory", rule, cut, points, settings=settings) for settings in (STRICT, {}))
     return {"tensors": strict["tensors"], "process": strict["process"], "process, glibc as it comes": plain["process"]}
 
 
-def _peak(rule: str, cut: str, points: int, settings: dict[str, str]) -> dict[str, float]:
+def alone(module: str, *arguments: object, settings: Mapping[str, str]) -> dict[str, float]:
+    """The figures that a module of the benchmarks prints as JSON, in a fresh process with these settings of malloc."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
-    command = [sys.executable, "-m", "benchmarks.memory", rule, cut, str(points)]
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env={**own, **settings})
-    return json.loads(done.stdout)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 if __name__ == "__main__":

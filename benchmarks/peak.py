@@ -7,8 +7,6 @@ of living tensors. Captum's nine layers are nine calls, one after another, of wh
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +18,7 @@ from torch import Tensor
 import influent as inf
 
 from .jobs import CLASS
-from .memory import MIB, ROOT, STRICT, Living, status
+from .memory import MIB, STRICT, Living, alone, status
 from .workload import MIDDLE, NET, NINE, photos
 
 POINTS, POINTS_QUICK = 32, 8
@@ -93,16 +91,9 @@ def run(quick: bool) -> dict[str, Any]:
 
 
 def _peaks(way: str, layers: str, points: int, quick: bool) -> dict[str, float]:
-    strict = _peak(way, layers, points, STRICT)
-    plain = strict if quick else _peak(way, layers, points, {})
+    strict = alone("peak", way, layers, points, settings=STRICT)
+    plain = strict if quick else alone("peak", way, layers, points, settings={})
     return {"process": strict["process"], "tensors": strict["tensors"], "plain": plain["process"]}
-
-
-def _peak(way: str, layers: str, points: int, settings: dict[str, str]) -> dict[str, float]:
-    own = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
-    command = [sys.executable, "-m", "benchmarks.peak", way, layers, str(points)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env={**own, **settings})
-    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

@@ -169,10 +169,10 @@ def one_half(
     of = [inf.Class(c) for c in classes]
     cells: dict[str, list[Any]] = {}
     for way in WAYS:
-        grids: dict[Any, Grid] = sweep(
+        grids: list[Grid] = sweep(
             tail, CUT, batches(h, label, few), of, *part.grid, influence=list(scores[way]), chunk=256
         )
-        cells[way] = [grids[q].best("recall") for q in of]
+        cells[way] = [grid.best("recall") for grid in grids]
     asked: dict[tuple[str, int], inf.Mask] = {
         (way, k): inf.Mask(CUT, cell.units) for way, best in cells.items() for k, cell in enumerate(best) if cell
     }

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     except inf.InfluentError as error:
         print(error, file=sys.stderr)
         return 2
-    found = {net.label(c): numbers(grids[q]) for c, q in zip(classes, of, strict=True)}
+    found = {net.label(c): numbers(grid) for c, grid in zip(classes, grids, strict=True)}
     print(table(found, h.shape[1]))
     if not options.small:
         RESULT.write_text(json.dumps(record(found, part.grid), indent=1) + "\n", encoding="utf-8")

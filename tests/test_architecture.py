@@ -26,7 +26,7 @@ FILES = sorted(SRC.rglob("*.py"))
 # are one layer and may import each other, in no circle.
 LAYERS = [
     {"errors"},
-    {"shapes"},
+    {"shapes", "atomic"},
     {"cut", "quadrature", "photos", "kernels"},
     {"pixels"},
     {"axes", "containers", "nets"},

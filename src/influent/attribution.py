@@ -98,12 +98,8 @@ class Examples:
 
     def of(self, *unit: int, row: int = 0) -> tuple[tuple[str, float], ...]:
         """The names and values of a unit's best samples."""
-        index, value = (x[row].flatten(1) for x in (self.index, self.value))
-        place = 0
-        for i, size in zip(unit, self.index.shape[2:], strict=True):
-            place = place * size + i
-        pairs = zip(index[:, place].tolist(), value[:, place].tolist(), strict=True)
-        return tuple((self.names[i], v) for i, v in pairs if i >= 0)
+        index, value = (x[row].movedim(0, -1)[unit].tolist() for x in (self.index, self.value))
+        return tuple((self.names[i], v) for i, v in zip(index, value, strict=True) if i >= 0)
 
 
 @dataclass(frozen=True)

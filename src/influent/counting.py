@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,18 +17,27 @@ from .probe import Cost
 from .quantities import Class, Probability
 from .quantity import Quantity
 from .replay import Replay
-from .samples import known_source
+from .samples import LeftOut, known_source, warn_left_out
 from .shapes import spell_shape
 
 Data = Dataset | Iterable[tuple[Any, Tensor]]
 
 
-def batches_of(net: Net, data: Data) -> Iterable[tuple[Any, Tensor]]:
-    """Batches (x, label) of a `Dataset`, block by block, or as they are given."""
+def batches_of(net: Net, data: Data) -> Iterator[tuple[Any, Tensor]]:
+    """Batches (x, label) of a `Dataset`, block by block, or as they are given; what is left out is named."""
     if not isinstance(data, Dataset):
-        return data
-    blocks = known_source(data.source).blocks(net, data.block, {})
-    return ((net.placed(block.x), block.label) for block in blocks if block.label is not None)
+        yield from data
+        return
+    left_out: LeftOut = {}
+    read = 0
+    for block in known_source(data.source).blocks(net, data.block, left_out):
+        if block.label is None:
+            raise QuestionError(
+                "Recall and precision need labels, and these samples have none. Give batches (x, label)."
+            )
+        read += len(block)
+        yield net.placed(block.x), block.label
+    warn_left_out(left_out, read)
 
 
 def spoken(logits: Tensor) -> Tensor:
@@ -106,15 +115,15 @@ class Evaluation:
 
 def evaluate(
     net: Net | nn.Module, data: Data, masks: Sequence[Mask], of: Sequence[Quantity], mean: Tensor | None = None,
-    chunk: int = 64, units: int | None = None,
+    chunk: int = 64, units: int | None = None, progress: Callable[[int], None] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Recall and precision of "class against the rest" under each of `masks`, in one pass over `data`.
 
     `data` is a `Dataset`, or gives batches `(x [sample, *shape], label [sample])`; `of` names one class a mask,
     `Class(3)`; all masks are at one cut. h(x) is computed once a sample, masks that keep the same units run once, and
     what is held is one batch and the counts. `mean [*neuron]` is for masks with `fill="mean"`; `"resample"` draws from
-    the batch. `units`, where given, is how many the cut must have. Errors: `QuestionError` for data and classes of
-    another form; as `Replay` and `Mask`.
+    the batch. `units`, where given, is how many the cut must have; `progress` is called with the number of samples that
+    are done. Errors: `QuestionError` for data and classes of another form; as `Replay` and `Mask`.
 
     >>> net, x = nn.Linear(2, 2, bias=False).eval(), 3 * torch.eye(2)
     >>> net.weight.data = torch.eye(2)
@@ -140,6 +149,8 @@ def evaluate(
             heard = torch.stack([said, spoken(replay.outputs).cpu().expand_as(said)]) == classes[:, None]
             truth = label.cpu() == classes[:, None]
             counts += torch.stack([heard & truth, heard & ~truth, ~heard & truth], 1).sum(3)
+            if progress is not None:
+                progress(len(label))
     if replay.cost.forward == 0:
         raise QuestionError("There is no batch in these data. A generator runs once: give a list, or a DataLoader.")
     return Evaluation(Counts(*counts[0]), Counts(*counts[1]), replay.cost, replay.replayed)

@@ -76,21 +76,19 @@ class Dataset(Distribution):
             return ["all"] * len(samples)
         if self.by == "sample":
             return list(samples.names)
-        labels = [None] * len(samples) if samples.label is None else samples.label.tolist()
         if callable(self.by):
-            return [self.by(x, label) for x, label in zip(samples.x, labels, strict=True)]
+            return [self.by(x, label) for x, label in zip(samples.x, samples.labels, strict=True)]
         if samples.label is None:
             raise QuestionError(
                 "by='label' needs labels, and these samples have none. Give batches (x, label), or by='all'."
             )
-        return labels
+        return list(samples.labels)
 
     def weights(self, samples: Samples) -> list[float]:
         """The weight of each sample. Errors: `QuestionError` for weights that are no numbers above 0."""
         if self.weight is None:
             return [1.0] * len(samples)
-        labels = [None] * len(samples) if samples.label is None else samples.label.tolist()
-        found = [float(self.weight(x, label)) for x, label in zip(samples.x, labels, strict=True)]
+        found = [float(self.weight(x, label)) for x, label in zip(samples.x, samples.labels, strict=True)]
         for name, weight in zip(samples.names, found, strict=True):
             if not 0 < weight < float("inf"):
                 raise QuestionError(f"{name} has the weight {weight!r}. Weights are above 0; by= leaves samples out.")

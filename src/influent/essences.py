@@ -14,17 +14,17 @@ from torch import Tensor
 
 from .ask import influence
 from .attribution import Attribution, Ranked
-from .cut import Cut, as_cut
+from .cut import Cut
 from .dataset import Dataset
-from .errors import QuestionError
+from .errors import InputError, QuestionError
 from .explain import PAGE
 from .language import parse
 from .measures import activation, gradient
 from .nets import Net
-from .places import middle
+from .places import units_at
 from .quantities import Label
 from .quantity import as_quantity
-from .samples import Folder
+from .samples import Folder, LeftOut, spell_left_out
 from .shared import where
 from .stability import Until, rank_intervals, significant
 from .store import fresh_folder, seal, write
@@ -46,14 +46,6 @@ class Survey:
     top: int = 3
     examples: int = 4
     chunk: int = 16
-
-    def cut(self, folder: Folder) -> Cut:
-        """The units: those that are named, or channels of the net's own layer. Errors: `QuestionError`."""
-        place = self.at or self.net.layer
-        if place is None:
-            return middle(self.net, next(folder.samples(self.net, 1, {})).x)
-        cut = as_cut(place)
-        return cut if cut.units else Cut(f"{cut.text}/channel")
 
     def data(self, folder: Folder) -> Dataset:
         """The images as a distribution. Errors: `QuestionError` for what is no `Until`."""
@@ -108,12 +100,27 @@ class Essence:
         return f"{n} images; {int(self.significant[row].sum())} of {units} units have a mean influence that is not 0"
 
 
+def cut_of(net: Net, at: str | None, folder: Folder) -> Cut:
+    """The units that are asked about: one layer, named or the net's own; its middle is looked for with a first image.
+
+    Errors: `QuestionError` for several layers; `InputError` where no image can be read.
+    """
+    left_out: LeftOut = {}
+    first = next(folder.samples(net, 1, left_out), None)
+    if first is None:
+        raise InputError(f"{folder.path}: no image can be read: {spell_left_out(left_out)}")
+    cuts = units_at(net, at, first.x)
+    if len(cuts) > 1:
+        raise QuestionError(f"--at {at}: one layer at a time. Type --at {cuts[0].text}")
+    return cuts[0]
+
+
 def essence_of_folder(survey: Survey, folder: Folder, out: Path, progress: Progress | None = None) -> Essence:
     """Influence and activation by class in one pass over a folder; stored in `out`, with a page for each class.
 
     Errors as `influence`, and `InputError` where no image can be read.
     """
-    started, net, data, cut = perf_counter(), survey.net, survey.data(folder), survey.cut(folder)
+    started, net, data, cut = perf_counter(), survey.net, survey.data(folder), cut_of(survey.net, survey.at, folder)
     of = Label() if survey.of is None else as_quantity(parse(survey.of))
     with fresh_folder(out) as work:
         found = influence(net, cut, of, data, [gradient, activation], chunk=survey.chunk, progress=progress)

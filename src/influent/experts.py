@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from .store import META, SCHEMA, VALUES, check_unchanged, fresh_folder, read_met
 from .sweep import Measure
 
 Influence = Tensor | Attribution
+Progress = Callable[[int], None]
 CRITERIA = ("recall", "relaxed", "f1")
 
 
@@ -166,14 +167,10 @@ class Grid:
 
 
 def essences(
-    net: Net | nn.Module,
-    at: Cut | str,
-    data: Data,
-    of: Sequence[Quantity],
-    chunk: int = 64,
-    measure: Measure = gradient,
-) -> list[Attribution]:
-    """The mean influence of units on the label's score over the samples of each class: one row for each of `of`.
+    net: Net | nn.Module, at: Cut | str, data: Data, of: Sequence[Quantity], measures: Sequence[Measure] = (gradient,),
+    chunk: int = 64, progress: Progress | None = None,
+) -> list[list[Attribution]]:  # fmt: skip
+    """The mean influence of units on the label's score over the samples of each class: for each measure a row for each.
 
     Errors: `QuestionError` for a class without a sample in `data`. Source: Leino et al. 2018, section 3.3.
     """
@@ -181,24 +178,26 @@ def essences(
     dataset = data if isinstance(data, Dataset) else Dataset(data)
     # Rows by number: labels may be missing, or occur twice.
     rows = replace(dataset, by=lambda x, label: label if label in classes else None)
-    a = influence(net, at, Label(), rows, measure, chunk=chunk)
+    found = influence(net, at, Label(), rows, list(measures), chunk=chunk, progress=progress)
     for index, q in zip(classes, of, strict=True):
-        if index not in a.instances:
+        if any(index not in a.instances for a in found.values()):
             raise QuestionError(f"{q!r}: there is no sample of {net.label(index)} in these data, so no influence.")
-    return [a[index] for index in classes]
+    return [[found[measure][index] for index in classes] for measure in measures]
 
 
 def sweep(
     net: Net | nn.Module, at: Cut | str, data: Data, of: Any, alphas: Sequence[int], betas: Sequence[int], *,
     influence: Any = None, fill: str = "zero", mean: Tensor | None = None, chunk: int = 64,
+    progress: Progress | None = None,
 ) -> Any:  # fmt: skip
     """Recall and precision of the experts of all α × β, in one pass over `data`: a `Grid`.
 
     `influence [unit]` (or an attribution of one row) orders the units at `at`; without one it is the mean gradient of
     the label's score over the samples of the class in `data`, which is then gone through twice. By activation or
     gradient × activation it is the control. `of` is `Class(i)`; given a list of classes, and of influences, the result
-    is a dictionary of grids, out of the same pass. Equal cells (α beyond all positive units) run once. Errors: as
-    `evaluate`; `QuestionError` for an influence asked elsewhere.
+    is a list of grids, out of the same pass; a class may stand there with several influences. Equal cells (α beyond all
+    positive units) run once. `progress` is called with the number of samples that are done. Errors: as `evaluate`;
+    `QuestionError` for an influence asked elsewhere.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Identity()).eval()
     >>> x, label = torch.randn(10, 2), torch.arange(10) % 2
@@ -209,7 +208,7 @@ def sweep(
     at, several = as_cut(at), isinstance(of, list | tuple)
     classes = list(of) if several else [of]
     if influence is None:
-        influences = essences(net, at, data, classes, chunk)
+        influences = essences(net, at, data, classes, chunk=chunk, progress=progress)[0]
     else:
         influences = list(influence) if several else [influence]
     if not classes or len(classes) != len(influences) or not alphas or not betas:
@@ -231,7 +230,7 @@ def sweep(
     flat = [cell for grid in units for row in grid for cell in row]
     masks = [Mask(at, u, fill=fill) if u else Mask(at, range(size), False, fill) for u in flat]
     per = len(alphas) * len(betas)
-    done = evaluate(net, data, masks, [c for c in classes for _ in range(per)], mean, chunk, size)
+    done = evaluate(net, data, masks, [c for c in classes for _ in range(per)], mean, chunk, size, progress)
     grids = [
         Grid(
             at, c, tuple(alphas), tuple(betas), tuple(tuple(row) for row in units[k]),
@@ -240,7 +239,7 @@ def sweep(
         )
         for k, c in enumerate(classes)
     ]  # fmt: skip
-    return dict(zip(classes, grids, strict=True)) if several else grids[0]
+    return grids if several else grids[0]
 
 
 class Expert(nn.Module):

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from .ask import influence
+from .atomic import write_whole
 from .attribution import Attribution
 from .baselines import Beginning, beginning
 from .cut import Cut, as_cut
@@ -25,6 +23,7 @@ from .errors import InputError, QuestionError, StoreError
 from .language import parse
 from .measures import contribution
 from .nets import Net
+from .photos import is_photo
 from .places import middle, trunk
 from .probe import CutInfo
 from .quantity import as_quantity
@@ -34,8 +33,6 @@ from .views.index import SIGNATURE, Entry, index_page
 from .views.layers import layers_page
 
 PAGE, INDEX = "explanation.html", "index.html"
-# Endings that Pillow has no plugin for, and that phones write.
-_PHONES = (".heic", ".heif", ".avif")
 Progress = Callable[[int], None]
 
 
@@ -185,7 +182,8 @@ def explain_folder(request: Request, folder: Path, out: Path) -> Iterator[Entry]
             yield entry
     finally:
         title = f"{folder.resolve().name}: {sum(not e.failure for e in entries)} of {len(photos)} photos explained"
-        _replace(out / INDEX, index_page(title, request.name, entries, others, perf_counter() - started))
+        page = index_page(title, request.name, entries, others, perf_counter() - started)
+        write_whole(out / INDEX, page.encode())
 
 
 def pictures(folder: Path) -> tuple[list[Path], int]:
@@ -193,9 +191,8 @@ def pictures(folder: Path) -> tuple[list[Path], int]:
 
     Hidden files count for nothing. Errors: `InputError` where there is no photo.
     """
-    known = {*Image.registered_extensions(), *_PHONES}
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    photos = [entry for entry in entries if entry.suffix.lower() in known and not entry.is_dir()]
+    photos = [entry for entry in entries if is_photo(entry)]
     if not photos:
         raise InputError(
             f"{folder} holds no photo ({len(entries)} other entries). Name a folder with .jpg, .png, ... files right "
@@ -223,15 +220,3 @@ def _check_index(folder: Path, out: Path) -> None:
     index = out / INDEX
     if index.exists() and SIGNATURE not in index.read_text(encoding="utf-8", errors="replace"):
         raise StoreError(f"{index} is not a page of influent's, and would be replaced. Name an empty or a new folder.")
-
-
-def _replace(file: Path, text: str) -> None:
-    """The file in one step, so that no reader meets half of it."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".index-", encoding="utf-8", delete=False) as new:
-            new.write(text)
-        os.chmod(new.name, 0o644)
-        os.replace(new.name, file)
-    except OSError as error:
-        raise StoreError(f"{file} cannot be written: {error.strerror or error}. Is the disk full?") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .atomic import write_whole
 from .attribution import Question
 from .errors import InfluentWarning, StoreError
 from .nets import Net, weights_hash
@@ -92,23 +92,7 @@ def write_partial(partial: Partial, file: str | os.PathLike[str], about: Mapping
         "names": [[index, name] for index, name in partial.names.items()], "samples": partial.samples,
         "sha256": _digest(tensors),
     }  # fmt: skip
-    place = Path(file)
-    data = save(tensors, metadata={"influent": json.dumps(words, ensure_ascii=False)})
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}-", delete=False) as draft:
-            try:
-                draft.write(data)
-                draft.flush()
-                os.fsync(draft.fileno())
-                os.chmod(draft.name, 0o644)
-                os.replace(draft.name, place)
-            except OSError:
-                os.unlink(draft.name)
-                raise
-    except OSError as error:
-        raise StoreError(f"{file} cannot be written: {error.strerror or error}. Is the disk full?") from error
-    return place
+    return write_whole(file, save(tensors, metadata={"influent": json.dumps(words, ensure_ascii=False)}))
 
 
 def read_partial(file: str | os.PathLike[str], about: Mapping[str, str]) -> Partial:

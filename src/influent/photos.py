@@ -29,6 +29,9 @@ EXAMPLES = {
     "rocket": "rocket.jpg",
 }
 
+PHONES = (".heic", ".heif", ".avif")
+"""Endings that Pillow has no plugin for, and that phones write."""
+
 Photo = str | os.PathLike[str] | IO[bytes] | Image.Image
 """What can be read as a photo: a file's name, a binary stream, a PIL picture."""
 
@@ -42,6 +45,15 @@ BROKEN = (
 
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 """What bytes 8 to 11 of a HEIC file say, after the box's name `ftyp`."""
+
+
+def is_photo(file: Path) -> bool:
+    """Whether a file is one to be read, by the ending of its name; folders are none.
+
+    >>> is_photo(Path("cat.HEIC")), is_photo(Path("notes.txt"))
+    (True, False)
+    """
+    return file.suffix.lower() in {*Image.registered_extensions(), *PHONES} and not file.is_dir()
 
 
 def read_photo(photo: Photo) -> Image.Image:

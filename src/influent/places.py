@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .cut import INPUT, OUTPUT, Cut
+from .cut import INPUT, OUTPUT, Cut, as_cut
 from .errors import QuestionError
 from .nets import Net
 from .probe import CutInfo, Probe, cuts
@@ -49,3 +49,13 @@ def middle(net: Net, x: Tensor) -> Cut:
         )
     found = min(places, key=lambda c: abs(every.index(c) - 2 / 3 * len(every)))
     return Cut(f"{found.name}/channel")
+
+
+def units_at(net: Net, at: str | None, x: Tensor) -> list[Cut]:
+    """The layers that a text names, between commas, with channels as units where it names none.
+
+    Without a text the net's own layer, or its middle one. Errors: `QuestionError` as `middle`.
+    """
+    text = at or net.layer
+    cuts = [as_cut(place) for place in text.split(",")] if text else [middle(net, x)]
+    return [cut if cut.units else Cut(f"{cut.text}/channel") for cut in cuts]

@@ -17,7 +17,7 @@ from .errors import InputError, QuestionError
 from .explain import PAGE, Picture, checksum_of, pictures
 from .language import parse
 from .nets import Net, weights_hash
-from .places import middle, trunk
+from .places import trunk, units_at
 from .quantities import Class, Probability
 from .quantity import Quantity, as_quantity
 from .saturate import saturation
@@ -132,12 +132,6 @@ class Survey:
     top: int = 3
     chunk: int = 16
 
-    def cuts(self, x: Tensor) -> list[Cut]:
-        """The layers, their units channels where none are named; without any, the net's middle layer."""
-        text = self.at or self.net.layer
-        cuts = [as_cut(place) for place in text.split(",")] if text else [middle(self.net, x)]
-        return [cut if cut.units else Cut(f"{cut.text}/channel") for cut in cuts]
-
 
 def shared_of_folder(
     survey: Survey, folder: Path, outside: Path | None, out: Path, progress: Progress | None = None
@@ -153,7 +147,7 @@ def shared_of_folder(
     inner, others = pictures(folder)[0], pictures(outside)[0] if outside else []
 
     def seen(name: str, x: Tensor) -> Look:
-        cuts.extend([] if cuts else survey.cuts(x))
+        cuts.extend([] if cuts else units_at(net, survey.at, x))
         return look(net, x, cuts, survey.baseline, survey.n, name, survey.chunk, progress)
 
     with fresh_folder(out) as work:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .errors import InputError, QuestionError
+from .errors import InfluentWarning, InputError, QuestionError
 from .nets import Net
+from .photos import is_photo
 from .shapes import Stored, plain, spell_shape
-
-PHONES = (".heic", ".heif", ".avif")
-"""Endings that Pillow has no plugin for, and that phones write."""
 
 _X, _LABEL = ("pixel_values", "image", "img", "input", "x"), ("label", "labels", "fine_label", "target", "y")
 _TABLES = {"labels.tsv": "\t", "labels.csv": ","}
@@ -43,6 +42,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.index)
 
+    @property
+    def labels(self) -> list[int | None]:
+        """The label of each sample, None where there are none."""
+        return [None] * len(self) if self.label is None else self.label.tolist()
+
     def __getitem__(self, rows: Sequence[int]) -> Samples:
         keep = torch.tensor(list(rows), dtype=torch.long)
         label = None if self.label is None else self.label[keep]
@@ -60,6 +64,19 @@ class Samples:
 
 LeftOut = dict[str, str]
 """Samples that could not be read: name → why."""
+
+
+def warn_left_out(left_out: LeftOut, read: int) -> None:
+    """Say which samples could not be used, beside `read` that could; nothing where there are none."""
+    if left_out:
+        named = f"{len(left_out)} of {read + len(left_out)} samples were left out: {spell_left_out(left_out)}"
+        warnings.warn(named, InfluentWarning, stacklevel=2)
+
+
+def spell_left_out(left_out: LeftOut) -> str:
+    """The first of them, with the reason."""
+    named = [f"{name} ({why.rstrip('.')})" for name, why in list(left_out.items())[:3]]
+    return ", ".join(named) + (f" and {len(left_out) - 3} more." if len(left_out) > 3 else ".")
 
 
 class Source(ABC):
@@ -148,9 +165,8 @@ class Folder(Source):
         for name, delimiter in _TABLES.items():
             if (place / name).is_file():
                 return cls(place, _mixed(_from_table(place, place / name, delimiter)), numbered=True)
-        known = {*Image.registered_extensions(), *PHONES}
         classes = sorted(d for d in place.iterdir() if d.is_dir() and not d.name.startswith("."))
-        found = {d.name: [f for f in d.rglob("*") if f.suffix.lower() in known and f.is_file()] for d in classes}
+        found = {d.name: list(filter(is_photo, d.rglob("*"))) for d in classes}
         files = [(f.relative_to(place).as_posix(), name) for name, those in found.items() for f in those]
         if not files:
             raise InputError(
@@ -235,7 +251,6 @@ class Batches(Source):
     """
 
     batches: Iterable[Any]
-    used: list[bool] = field(default_factory=list)
 
     @property
     def stored(self) -> Stored:
@@ -245,12 +260,6 @@ class Batches(Source):
         return Stored(f"at {id(self.batches):x}", type(self.batches).__name__)
 
     def samples(self, net: Net, size: int, left_out: LeftOut) -> Iterator[Samples]:
-        if iter(self.batches) is self.batches and self.used:
-            raise InputError(
-                f"This {type(self.batches).__name__} gives its batches once, and they are gone. Give a list of batches "
-                "or a DataLoader, which can be gone through again."
-            )
-        self.used.append(True)
         first = 0
         for number, batch in enumerate(self.batches):
             x, label = _split(batch, f"Batch {number}")
@@ -258,6 +267,11 @@ class Batches(Source):
             first += len(x)
             if len(x):
                 yield Samples(x, label, index, tuple(f"sample {k}" for k in index.tolist()))
+        if not first and iter(self.batches) is self.batches:
+            raise InputError(
+                f"This {type(self.batches).__name__} gives its batches once, and they are gone. Give a list of batches "
+                "or a DataLoader, which can be gone through again."
+            )
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from torch import Tensor
-
 from .counting import Counts, evaluate
 from .cut import Cut
 from .dataset import Dataset
-from .errors import InfluentWarning, QuestionError
-from .essences import Survey
+from .errors import QuestionError
+from .essences import cut_of
 from .experts import Cell, Expert, Grid, essences, random_units, sweep
 from .explain import PAGE
 from .mask import Mask
 from .measures import activation, gradient
 from .nets import Net, weights_hash
 from .quantities import Class
-from .samples import Folder, known_source
+from .samples import Folder
 from .store import fresh_folder, record, seal
 from .views.experts import experts_page
 from .views.text import aligned
@@ -47,9 +44,9 @@ class Search:
     chunk: int = 64
 
     def passes(self, folder: Folder) -> int:
-        """How many images go through the net: the first half for each order and each sweep, the second once."""
+        """How many images go through the net: the first half for the orders and for the sweeps, the second once."""
         first, second = halves(folder)
-        return 4 * len(first.files) + len(second.files)
+        return 2 * len(first.files) + len(second.files)
 
 
 @dataclass(frozen=True)
@@ -90,21 +87,6 @@ def halves(folder: Folder) -> tuple[Folder, Folder]:
     return first, second
 
 
-class Counted:
-    """Batches (x, label) of a folder that can be gone through again; each tells a progress bar how many."""
-
-    def __init__(self, net: Net, folder: Folder, progress: Progress | None) -> None:
-        self.net, self.folder, self.progress = net, folder, progress
-        self.left_out: dict[str, str] = {}
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for block in known_source(self.folder).blocks(self.net, 32, self.left_out):
-            if block.label is not None:
-                yield block.x, block.label
-            if self.progress is not None:
-                self.progress(len(block))
-
-
 def experts_of_folder(search: Search, folder: Folder, out: Path, progress: Progress | None = None) -> list[Found]:
     """Experts by influence, by activation and by lot for each class; stored in `out` with a page.
 
@@ -112,24 +94,21 @@ def experts_of_folder(search: Search, folder: Folder, out: Path, progress: Progr
     that the folder does not have; as `sweep`.
     """
     started, net = perf_counter(), search.net
-    cut = Survey(net, search.name, search.at).cut(folder)
+    cut = cut_of(net, search.at, folder)
     of = _classes(search, folder)
-    choose, report = (Counted(net, half, progress) for half in halves(folder))
+    choose, report = halves(folder)
     with fresh_folder(out) as work:
-        grids: dict[str, list[Grid]] = {}
-        for way, measure in ((INFLUENCE, gradient), (ACTIVATION, activation)):
-            order = essences(net, cut, Dataset(choose), of, search.chunk, measure)
-            swept = sweep(net, cut, choose, of, search.alphas, search.betas, influence=order, chunk=search.chunk)
-            grids[way] = [swept[q] for q in of]
-        found = _reported(search, cut, of, grids, report)
-        if left_out := choose.left_out | report.left_out:
-            warnings.warn(
-                f"{len(left_out)} images were left out: {', '.join(left_out)}.", InfluentWarning, stacklevel=2
-            )
+        orders = essences(net, cut, Dataset(choose), of, (gradient, activation), search.chunk, progress)
+        swept = sweep(
+            net, cut, Dataset(choose), of * 2, search.alphas, search.betas, influence=[*orders[0], *orders[1]],
+            chunk=search.chunk, progress=progress,
+        )  # fmt: skip
+        grids = {INFLUENCE: swept[: len(of)], ACTIVATION: swept[len(of) :]}
+        found = _reported(search, cut, of, grids, report, progress)
         title = f"{folder.path.resolve().name}: experts for {len(found)} classes"
         facts = {
             "net": search.name, "at": cut.text, "images": str(folder.stored), "criterion": search.criterion,
-            "chosen on": f"{len(choose.folder.files)} images", "reported on": f"{len(report.folder.files)} images",
+            "chosen on": f"{len(choose.files)} images", "reported on": f"{len(report.files)} images",
         }  # fmt: skip
         for one in found:
             cell = one.cells[INFLUENCE]
@@ -156,7 +135,12 @@ def _classes(search: Search, folder: Folder) -> list[Class]:
 
 
 def _reported(
-    search: Search, cut: Cut, of: Sequence[Class], grids: dict[str, list[Grid]], report: Counted
+    search: Search,
+    cut: Cut,
+    of: Sequence[Class],
+    grids: dict[str, list[Grid]],
+    report: Folder,
+    progress: Progress | None,
 ) -> list[Found]:
     """The chosen experts of each way on the other half, and units by lot, as many as by influence."""
     net = search.net
@@ -170,7 +154,8 @@ def _reported(
             masks[LOT, k] = Mask(cut, random_units(len(cell.units), size, seed=k))
     # A mask that silences nothing, so that the net itself is counted where no expert was found.
     masks |= {("net", k): Mask(cut, range(size)) for k in range(len(of))}
-    done = evaluate(net, report, list(masks.values()), [of[k] for _, k in masks], chunk=search.chunk)
+    classes = [of[k] for _, k in masks]
+    done = evaluate(net, Dataset(report), list(masks.values()), classes, chunk=search.chunk, progress=progress)
     counts = {key: done.masked[n] for n, key in enumerate(masks)}
     return [
         Found(

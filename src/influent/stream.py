@@ -19,7 +19,7 @@ from .ledger import Ledger
 from .partial import Moments, Partial, Row
 from .probe import Cost
 from .rows import Key
-from .samples import Folder, LeftOut, Samples, known_source
+from .samples import Folder, LeftOut, Samples, known_source, spell_left_out, warn_left_out
 from .shapes import per_point
 from .sweep import Job, Sweep
 
@@ -221,14 +221,13 @@ class Stream:
         if not self.partial.rows:
             raise InputError(
                 f"{self.data.source!r} gave no sample"
-                + (f": {_list(self.partial.left_out)}" if self.partial.left_out else " that is counted in a row.")
+                + (
+                    f": {spell_left_out(self.partial.left_out)}"
+                    if self.partial.left_out
+                    else " that is counted in a row."
+                )
             )
-        if self.partial.left_out:
-            read = self.partial.samples + len(self.partial.left_out)
-            warnings.warn(
-                f"{len(self.partial.left_out)} of {read} samples were left out: {_list(self.partial.left_out)}",
-                InfluentWarning, stacklevel=2,
-            )  # fmt: skip
+        warn_left_out(self.partial.left_out, self.partial.samples)
         if self.data.until is not None and not met:
             known = [overlap for _, overlap in self._stability() if overlap == overlap]
             worst = f"the least of those that are known is {min(known):.2f}" if known else "none is known"
@@ -237,9 +236,3 @@ class Stream:
                 f"of the expected overlaps, {worst}.",
                 InfluentWarning, stacklevel=2,
             )  # fmt: skip
-
-
-def _list(left_out: LeftOut) -> str:
-    """The first of them, with the reason."""
-    named = [f"{name} ({why.rstrip('.')})" for name, why in list(left_out.items())[:3]]
-    return ", ".join(named) + (f" and {len(left_out) - 3} more." if len(left_out) > 3 else ".")

@@ -13,28 +13,25 @@ from PIL import Image
 
 import influent as inf
 from influent.cli import main
+from tests.unit import test_shared
 from tests.unit.test_cli import _Page as Page
 
-NET = """
+# The net of colours, with a layer of its own; and a slow one.
+NET = (
+    test_shared.NET
+    + """
 import time
-import torch
-from torch import nn
-import influent as inf
+from dataclasses import replace
 
-def colours():
-    # Channel k is colour k; warm = 2 red + green, cold = 2 blue + green, means over 4 positions.
-    conv, head = nn.Conv2d(3, 3, 1, bias=False), nn.Linear(12, 2, bias=False)
-    conv.weight.data = torch.eye(3).reshape(3, 3, 1, 1)
-    head.weight.data = torch.tensor([[2.0, 1, 0], [0, 1, 2]]).repeat_interleave(4, 1) / 4
-    pixels = inf.PixelTransform((0.0, 0.0, 0.0), (255.0, 255.0, 255.0), resize=2, crop=2)
-    module = nn.Sequential(conv, nn.Flatten(), head).eval()
-    return inf.Net(module, labels=["warm", "cold"], transform=pixels, layer="0/channel")
+def layered():
+    return replace(colours(), layer="0/channel")
 
 def slow():
-    net = colours()
+    net = layered()
     net.module[1].register_forward_hook(lambda *_: time.sleep(0.2))
     return net
 """
+)
 
 
 @pytest.fixture
@@ -52,7 +49,7 @@ def own(tmp_path, monkeypatch):
 
 
 def test_it_prints_and_stores_the_units_of_each_class(own, capsys):
-    assert main(["essence", "photos", "--net", "own:colours", "--out", "made"]) == 0
+    assert main(["essence", "photos", "--net", "own:layered", "--out", "made"]) == 0
     said = capsys.readouterr().out
     # ∂ warm / ∂ a channel, summed over its 4 positions: 2, 1 and 0, in every image.
     assert "warm: channel 0 +2 ± 0, channel 1 +1 ± 0, channel 2 +0 ± 0 (4 images; 2 of 3 units" in said
@@ -66,7 +63,7 @@ def test_it_prints_and_stores_the_units_of_each_class(own, capsys):
 
 
 def test_each_class_has_a_page_with_the_images_that_fire_its_units(own):
-    main(["essence", "photos", "--net", "own:colours", "--out", "made", "--top", "2", "--examples", "3"])
+    main(["essence", "photos", "--net", "own:layered", "--out", "made", "--top", "2", "--examples", "3"])
     for name, pictures in (("explanation.html", 0), ("class-0.html", 6), ("class-1.html", 6)):
         page = Page()
         page.feed((own / "made" / name).read_text())
@@ -80,7 +77,7 @@ def test_a_broken_image_and_an_empty_class_are_named(own, capsys):
     (own / "photos" / "warm" / "broken.png").write_bytes(b"no picture")
     (own / "photos" / "grey").mkdir()
     (own / "labels.txt").write_text("warm\ncold\ngrey\n")
-    assert main(["essence", "photos", "--net", "own:colours", "--labels", "labels.txt", "--out", "made"]) == 1
+    assert main(["essence", "photos", "--net", "own:layered", "--labels", "labels.txt", "--out", "made"]) == 1
     said = capsys.readouterr()
     assert "note: 1 of 9 samples were left out: warm/broken.png" in said.err and "(4 images;" in said.out
     page = (own / "made" / "explanation.html").read_text()
@@ -90,9 +87,10 @@ def test_a_broken_image_and_an_empty_class_are_named(own, capsys):
 
 @pytest.mark.parametrize(("arguments", "lesson"), [
     (["essence", "nowhere"], "nowhere is no folder."),
-    (["essence", "photos", "--net", "own:colours", "--until", "0.9"], '--until 0.9: type "Until(top=20'),
-    (["essence", "photos", "--net", "own:colours", "--examples", "-1"], "examples=-1: give a whole number, 0 or more."),
+    (["essence", "photos", "--net", "own:layered", "--until", "0.9"], '--until 0.9: type "Until(top=20'),
+    (["essence", "photos", "--net", "own:layered", "--examples", "-1"], "examples=-1: give a whole number, 0 or more."),
     (["essence", "photos"], "This net has no class 'cold'."),
+    (["essence", "photos", "--net", "own:layered", "--at", "0,2"], "--at 0,2: one layer at a time."),
 ])  # fmt: skip
 def test_what_is_wrong_is_said_and_nothing_is_written(own, arguments, lesson, capsys):
     before = sorted(os.listdir())
@@ -100,10 +98,17 @@ def test_what_is_wrong_is_said_and_nothing_is_written(own, arguments, lesson, ca
     assert lesson in capsys.readouterr().err and sorted(os.listdir()) == before
 
 
+def test_a_folder_without_a_readable_image_is_a_lesson(own, capsys):
+    for file in (own / "photos").rglob("*.png"):
+        file.write_bytes(b"no picture")
+    assert main(["essence", "photos", "--net", "own:colours", "--out", "made"]) == 1
+    assert "photos: no image can be read: " in capsys.readouterr().err and not (own / "made").exists()
+
+
 def test_a_killed_run_leaves_no_result_and_an_old_one_whole(own):
     """SIGKILL half way: what stands at the place is the old result, to the last byte, or nothing."""
     run = [sys.executable, "-m", "influent", "essence", "photos", "--out", "made", "--chunk", "1", "--net"]
-    assert subprocess.run([*run, "own:colours"], check=True, capture_output=True)
+    assert subprocess.run([*run, "own:layered"], check=True, capture_output=True)
     old = {f.name: f.read_bytes() for f in (own / "made").rglob("*") if f.is_file()}
     for out in ("made", "fresh"):
         run[run.index("--out") + 1] = out

@@ -313,12 +313,12 @@ def test_equal_cells_run_once():
 
 def test_several_classes_in_one_pass():
     both = sweep(summing(), PLACE, DATA, [C0, C1], (1, 9), (0, 1), influence=[INFLUENCE, torch.tensor([0.0, 0, 3, 0])])
-    assert list(both) == [C0, C1]
-    assert torch.equal(both[C0].recall, grid((1, 9), (0, 1)).recall)
-    assert both[C1].units == (((2,), (2,)), ((2,), (2,)))
-    assert counted(both[C1].counts.reshape(4)) == [(1, 2, 1)] * 4
-    assert (int(both[C1].original.tp), int(both[C1].original.fp)) == (1, 1)
-    assert both[C0].cost.forward == 5 + 6
+    assert [one.of for one in both] == [C0, C1]
+    assert torch.equal(both[0].recall, grid((1, 9), (0, 1)).recall)
+    assert both[1].units == (((2,), (2,)), ((2,), (2,)))
+    assert counted(both[1].counts.reshape(4)) == [(1, 2, 1)] * 4
+    assert (int(both[1].original.tp), int(both[1].original.fp)) == (1, 1)
+    assert both[0].cost.forward == 5 + 6
 
 
 def test_an_attribution_of_the_same_cut_is_an_influence():
@@ -545,3 +545,28 @@ def test_files_of_others_are_not_replaced(tmp_path):
 
 def test_the_names_of_the_module():
     assert experts.evaluate is evaluate and experts.says is says
+
+
+def test_what_cannot_be_read_is_named_and_samples_without_labels_are_refused(tmp_path):
+    from PIL import Image
+
+    net = inf.Net(
+        nn.Sequential(nn.Flatten(), nn.Linear(3, 2)).eval(), ["cat", "dog"], lambda photo: torch.ones(1, 3, 1, 1)
+    )
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (2, 2)).save(tmp_path / name / "1.png")
+    (tmp_path / "dog" / "2.png").write_bytes(b"no picture")
+    told = []
+    with pytest.warns(inf.InfluentWarning, match=r"1 of 3 samples were left out: dog/2.png"):
+        done = evaluate(net, inf.Dataset(tmp_path), [inf.Mask("1/channel", [0])], [C0], progress=told.append)
+    assert int(done.masked.tp + done.masked.fn) == 1 and sum(told) == 2
+    with pytest.raises(inf.QuestionError, match="Recall and precision need labels, and these samples have none"):
+        evaluate(net, inf.Dataset([torch.ones(1, 3, 1, 1)]), [inf.Mask("1/channel", [0])], [C0])
+
+
+def test_a_class_may_be_swept_by_several_influences():
+    other = -INFLUENCE
+    two = sweep(summing(), PLACE, DATA, [C0, C0], (1,), (0,), influence=[INFLUENCE, other])
+    one = [sweep(summing(), PLACE, DATA, C0, (1,), (0,), influence=i) for i in (INFLUENCE, other)]
+    assert [grid.units for grid in two] == [grid.units for grid in one] and two[0].units != two[1].units

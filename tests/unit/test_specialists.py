@@ -11,7 +11,7 @@ from influent.specialists import halves
 from tests.unit import test_essences
 from tests.unit.test_cli import _Page as Page
 
-ASK = ["experts", "photos", "--net", "own:colours", "--alphas", "1,2", "--betas", "0,1"]
+ASK = ["experts", "photos", "--net", "own:layered", "--alphas", "1,2", "--betas", "0,1"]
 
 
 NET = test_essences.NET.replace("[[2.0, 1, 0], [0, 1, 2]]", "[[2.0, 1, -2], [-2, 1, 2]]")
@@ -39,7 +39,7 @@ def test_each_expert_is_stored_and_the_page_shows_its_sweep(torn):
     main([*ASK, "--out", "made", "--class", "warm"])
     import own as user
 
-    expert = inf.Expert.load("made/expert-0", user.colours())
+    expert = inf.Expert.load("made/expert-0", user.layered())
     assert expert.mask == inf.Mask("0/channel", [0, 2])
     text = (torn / "made" / "explanation.html").read_text()
     page = Page()
