@@ -27,7 +27,7 @@ FILES = sorted(SRC.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"shapes", "atomic"},
-    {"cut", "quadrature", "photos", "kernels"},
+    {"cut", "quadrature", "photos", "kernels", "text"},
     {"pixels"},
     {"axes", "containers", "nets"},
     {"quantity", "distribution", "measures", "samples", "stability"},
