@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from .ask import influence
 from .attribution import Attribution
+from .axes import unit_axis
 from .containers import rows_of
 from .cut import INPUT, Cut, as_cut
 from .distribution import Distribution
 from .distributions import Line, Point
 from .errors import QuestionError
-from .evaluate import check_points, evaluated, leaves_of, stacked_values
-from .mask import by_unit, unit_dim
+from .evaluate import about, check_points, evaluated, leaves_of, stacked_values
+from .mask import by_unit
 from .measures import activation
 from .nets import Net, as_net
 from .probe import Cost, Probe, activations
@@ -55,14 +56,14 @@ def ablate(
     y = activations(net, cut.place, x).contiguous()
     over = Point(x) if isinstance(x, Tensor) else Point(y, cut=cut.place, given=x)
     frame = influence(net, cut, of, over, activation, chunk=chunk)
-    silent, dim = _filled(y, fill), unit_dim(net, cut, y)
+    silent, axis = _filled(y, fill), unit_axis(net.module, cut, y.shape, net.axes)
 
     def silence(points: Tensor, rows: Tensor, unit: Tensor) -> Tensor:
         here = torch.arange(len(points), device=points.device)
-        by_unit(points, dim)[here, unit] = by_unit(silent[rows].contiguous(), dim)[here, unit]
+        by_unit(points, axis)[here, unit] = by_unit(silent[rows].contiguous(), axis)[here, unit]
         return points
 
-    count = by_unit(y, dim).shape[1]
+    count = by_unit(y, axis).shape[1]
     fed = fed_values(net, of, cut.place, None if cut.place == INPUT else x, y, silence, count, chunk)
     values = (fed[:, :1] - fed[:, 1:]).reshape(frame.values.shape)
     check_result(values, net, f"The ablation of {cut.text}")
@@ -108,8 +109,7 @@ def fed_values(
             done = probe.run(y[rows.to(y.device)], rows, mode="value")
             for leaf in leaves:
                 check_points(done.read[leaf.place], leaf, len(rows))
-                own = None if labels is None else labels[rows.to(labels.device)]
-                picked = leaf.choose(done.read[leaf.place], own)
+                picked = leaf.choose(done.read[leaf.place], about(labels, given, rows, len(y)))
                 if picked is not None:
                     fixed.setdefault(leaf, []).append(picked)
         chosen = {leaf: torch.cat(parts) for leaf, parts in fixed.items()}
@@ -175,8 +175,8 @@ class Moves:
             )
         self.y = x.contiguous() if own else activations(net, at.place, x).contiguous()
         self.given, self.labels = part.given if own else x, part.labels
-        self.dim = unit_dim(net, at, self.y)
-        units = by_unit(self.y, self.dim)
+        self.axis = unit_axis(net.module, at, self.y.shape, net.axes)
+        units = by_unit(self.y, self.axis)
         size = units.abs().flatten(1).amax(1)
         self.step = per_point(size.where(size > 0, 1.0), units)
 
@@ -185,7 +185,7 @@ class Moves:
 
         def edited(points: Tensor, rows: Tensor, k: Tensor) -> Tensor:
             if edit is not None:
-                edit(by_unit(points, self.dim), rows, k)
+                edit(by_unit(points, self.axis), rows, k)
             return points
 
         return fed_values(self.net, self.of, self.at.place, self.given, self.y, edited, count=count, labels=self.labels)

@@ -1,11 +1,11 @@
-"""Which axis of an activation counts channels, tokens, rows and columns."""
+"""Which axis of an activation counts channels, tokens, rows and columns, and where heads lie side by side in it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from .cut import Cut, find_module
 
@@ -20,6 +20,9 @@ _WIDTHS = ("out_channels", "num_features", "num_channels", "out_features", "embe
 _INPUT_WIDTHS = ("in_channels", "num_features", "num_channels", "in_features", "embed_dim", "input_size")
 # Modules that leave every number where it is.
 _SAME_SHAPE = ("torch.nn.modules.activation", "torch.nn.modules.dropout")
+# The module at the end of an attention, which mixes what its heads give: BERT, GPT, DistilBERT, T5, timm and others.
+_MIXERS = ("dense", "c_proj", "out_lin", "o", "o_proj", "out_proj", "proj")
+_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "heads")
 _NAMES = {
     (2, 1): ("channel",),
     (3, 1): ("channel", "position"),
@@ -113,7 +116,8 @@ def _inside(module: nn.Module, input_side: bool = False) -> frozenset[Layer]:
 
 def _layer(module: nn.Module, input_side: bool = False) -> Layer | None:
     """How a layer counts channels, if it is one that does: of what it gives, or of what it takes."""
-    if not isinstance(module, (*_FIRST, *_LAST)) or (input_side and isinstance(module, nn.Embedding)):
+    named = type(module).__name__ == "Conv1D" and isinstance(getattr(module, "weight", None), Tensor)
+    if not (named or isinstance(module, (*_FIRST, *_LAST))) or (input_side and isinstance(module, nn.Embedding)):
         return None
     if isinstance(module, nn.RNNBase) and not input_side:
         return Layer(False, (module.proj_size or module.hidden_size) * (1 + module.bidirectional), 3)
@@ -121,6 +125,8 @@ def _layer(module: nn.Module, input_side: bool = False) -> Layer | None:
     names = _INPUT_WIDTHS if input_side else _WIDTHS
     width = shape[-1] if shape else next((int(getattr(module, name)) for name in names if hasattr(module, name)), 0)
     name = type(module).__name__
+    if named:  # transformers' linear layer with its weights the other way round
+        return Layer(False, int(next(module.parameters()).shape[0 if input_side else 1]), 0)
     # A norm over the last axis that is called 2d turns the picture around and back: ConvNeXt's LayerNorm2d.
     dims = next((d + 2 for d in (1, 2, 3) if name.endswith(f"{d}d")), 0)
     first = isinstance(module, _FIRST) or dims > 0
@@ -133,6 +139,11 @@ def declared_axes(cut: Cut, declared: Mapping[str, tuple[str, ...]]) -> tuple[st
     >>> declared_axes(Cut("features.3"), {"features.*": ("row", "column", "channel")})
     ('row', 'column', 'channel')
     """
+    found = _declared(cut, declared)
+    return None if found is None else tuple(name for name in found if not name.startswith("head*"))
+
+
+def _declared(cut: Cut, declared: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
     place = cut.place.text
     for pattern, names in declared.items():
         if place == pattern or (pattern.endswith("*") and place.startswith(pattern[:-1])):
@@ -158,3 +169,59 @@ def axis_names(
     picture = cut.name == "INPUT" and len(shape) in (4, 5)
     channel = 1 if picture else channels_at(root, cut).dim(shape)
     return None if channel is None else _NAMES.get((len(shape), channel))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The dimension `dim` of activations `[point, *neuron]` that counts units; or in which `heads` lie side by side.
+
+    >>> Axis(2, heads=4).apart(torch.zeros(1, 5, 12)).shape
+    torch.Size([1, 5, 4, 3])
+    """
+
+    dim: int
+    heads: int = 0
+
+    def apart(self, y: Tensor) -> Tensor:
+        """A view of activations in which units have a dimension of their own, `dim`."""
+        return y.unflatten(self.dim, (self.heads, -1)) if self.heads else y
+
+
+def unit_axis(root: nn.Module, cut: Cut, shape: Sequence[int], declared: Mapping[str, tuple[str, ...]]) -> Axis | None:
+    """The axis that counts the units which a cut names, `"conv1/channel"`, `"attention.o_proj:in/head"`.
+
+    None where it names none, or where the axis is not known. How many heads there are is declared,
+    `axes={"mix:in": ("token", "head*12", "channel")}`, or known from the attention around the module that mixes them.
+
+    >>> unit_axis(nn.Sequential(nn.Conv2d(3, 8, 3)), Cut("0/channel"), (1, 8, 5, 5), {})
+    Axis(dim=1, heads=0)
+    """
+    names = axis_names(root, cut, shape, declared)
+    if names is None or cut.units is None:
+        return None
+    if cut.units in names:
+        return Axis(names.index(cut.units) + 1)
+    if cut.units != "head" or "channel" not in names:
+        return None
+    dim = names.index("channel") + 1
+    heads = _heads(root, cut, shape[dim], declared)
+    return Axis(dim, heads) if heads and shape[dim] % heads == 0 else None
+
+
+def _heads(root: nn.Module, cut: Cut, width: int, declared: Mapping[str, tuple[str, ...]]) -> int:
+    """How many heads lie side by side in the channels at a cut; 0 where that is not known."""
+    for word in _declared(cut, declared) or ():
+        if word.startswith("head*"):
+            return int(word[5:])
+    if not cut.is_input_side or cut.name.rpartition(".")[2] not in _MIXERS or "att" not in cut.name.lower():
+        return 0
+    name = cut.name
+    for _ in range(2):
+        name = name.rpartition(".")[0]
+        around = root.get_submodule(name)
+        for module in (around, *around.children()):
+            own = (module, getattr(module, "config", None))
+            heads = next((n for m in own for key in _HEADS if isinstance(n := getattr(m, key, None), int)), 0)
+            if heads and width % heads == 0:
+                return heads
+    return 0

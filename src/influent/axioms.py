@@ -295,7 +295,7 @@ def slice_invariance(
         found, moves = _values(net, at, of, over, measure), Moves(as_net(net), as_cut(at), of, over)
         which = [flat_index(pair[side], found.shape[1:]) for pair in pairs]
         values.append(found.flatten(1)[:, which])
-        held.append(_exact(by_unit(moves.y, moves.dim)[:, which]).flatten(1))
+        held.append(_exact(by_unit(moves.y, moves.axis)[:, which]).flatten(1))
         f.append(moves.both_ways(which, torch.ones_like(moves.step)))
     premises = {"F of both": f[0] - f[1], "y_j of both": held[0] - held[1]}
     return _check("slice invariance", values[0], values[1], premises=premises)
@@ -360,7 +360,7 @@ def partition_consistency(
     for inputs, units in zip(*sides, strict=True):
         there = torch.tensor(inputs, device=x.device)
         alone = line.baseline.flatten(1).index_copy(1, there, x.flatten(1)[:, there]).reshape(x.shape)
-        loss = by_unit(moves.y - activations(net, cut.place, alone), moves.dim)[:, units]
+        loss = by_unit(moves.y - activations(net, cut.place, alone), moves.axis)[:, units]
         lost.append(_exact(loss).flatten(1).abs().amax(1))
     return _check("partition consistency", sums[1], sums[0], premises={"Q_k lost": torch.stack(lost, 1)})
 

@@ -103,6 +103,11 @@ class Distribution(ABC):
         return False
 
     @property
+    def left(self) -> bool:
+        """Whether a segment of the path counts with the slope at its beginning alone, instead of with both ends'."""
+        return False
+
+    @property
     def visits_subjects(self) -> bool:
         """Whether each subject is among its own points, and first: then it needs no pass of its own."""
         return False

@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,15 +18,17 @@ from torch import Tensor
 from .cut import INPUT, Cut
 from .dataset import Dataset
 from .distribution import Distribution, Draw, Draws, Heard
+from .embedding import baseline_of, called_with, vectors
 from .errors import InfluentWarning, InputError, QuestionError
 from .nets import Net
 from .quadrature import RULES, Bisection, gauss_nodes, grid
 from .shapes import check_finite, check_same_shape, per_point
+from .text import Text
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Point(Distribution):
-    """The explained inputs themselves, `x [instance, *shape]`: "at x".
+    """The explained inputs themselves, `x [instance, *shape]`: "at x"; or texts, `net.read("...")`.
 
     `label [instance]` serves `Label()`. Errors: `InputError` for NaN and for what is no tensor.
     Source: Leino et al. 2018, section 2.1 (i); saliency maps.
@@ -35,7 +37,7 @@ class Point(Distribution):
     Point(Stored('49327510bd893c56', 'float32 [1, 2]'))
     """
 
-    x: Tensor
+    x: Any
     cut: Cut | str = INPUT
     given: Any = None
     label: Sequence[int] | None = None
@@ -49,6 +51,8 @@ class Point(Distribution):
         return _labels(self.label, self.x)
 
     def resolve(self, net: Net) -> Point:
+        if isinstance(self.x, Text):
+            return _at_embedding(self, net).resolve(net)
         return replace(self, x=_checked(self.x, net), given=_placed(self.given, net))
 
     def subjects(self) -> Tensor:
@@ -63,7 +67,7 @@ class Point(Distribution):
 class Gaussian(Distribution):
     """A Gaussian ball around each input: x + std · noise, n draws, `std` in the net's input units.
 
-    `x` may be a `Dataset`: its samples' balls are averaged in its rows.
+    `x` may be a `Dataset`: its samples' balls are averaged in its rows; or texts, around their vectors.
 
     Draw k is the same noise for every input, whatever the batch. Source: Leino's slides, "neighbourhood";
     SmoothGrad (Smilkov et al. 2017). Errors: `QuestionError` unless std > 0 and n ≥ 1.
@@ -72,7 +76,7 @@ class Gaussian(Distribution):
     20
     """
 
-    x: Tensor
+    x: Any
     std: float
     n: int = 50
     seed: int = 0
@@ -100,6 +104,8 @@ class Gaussian(Distribution):
         return _labels(self.label, self.x)
 
     def resolve(self, net: Net) -> Gaussian:
+        if isinstance(self.x, Text):
+            return _at_embedding(self, net).resolve(net)
         _check_smooth(x := _checked(self.x, net))
         return replace(self, x=x, given=_placed(self.given, net))
 
@@ -123,26 +129,31 @@ class Line(Distribution):
     """The straight path from a baseline to each input, x′ + α(x − x′), α uniform on [0, 1].
 
     `baseline` is a tensor (one row serves all inputs), a name in pixel space ("black", "white", "grey", "mean",
-    "blur"), or a photo's file; several are a mixture, `0.5 * Line("black", x) + 0.5 * Line("white", x)`. Where `x` is a
-    `Dataset`, its samples' paths are averaged in its rows; where the baseline is one, all its samples are baselines of
-    each input. `n` counts runs of the net, both ends included; `rule` places them:
+    "blur"), or a photo's file; several are a mixture, `0.5 * Line("black", x) + 0.5 * Line("white", x)`. Texts,
+    `x=net.read("...")`, begin at "pad", "mask", "mean", "zero" or another text of as many tokens, and their path runs
+    at the net's embedding. Where `x` is a `Dataset`, its samples' paths are averaged in its rows; where the baseline is
+    one, all its samples are baselines of each input. `n` counts runs of the net, both ends included; `rule` places
+    them:
 
     - "adaptive": starts coarse and halves the segments with the largest residual until n, or until the gap has been at
       most `tol` times |F(x) − F(x′)| for two rounds at every full cut, input by input (an `InfluentWarning` where n
       came first); trapezoid weights, secants of the activation;
     - "graded": the static grid (k/(n−1))³; "uniform": equal steps; both trapezoid and secants;
+    - "left": equal steps, each counted with the slope at its beginning; `n=2` is the step from one end to the other by
+      the slope at the baseline: attribution patching, where the baseline is another prompt;
     - "gauss": n Gauss–Legendre nodes with exact velocity by forward mode, for smooth nets; the two ends are no
       nodes, and run forward only, for the gap.
 
     Errors: `QuestionError` for unknown rules, n < 2 and baselines of another shape.
-    Source: Sundararajan et al. 2017; Dhamdhere et al. 2018, Eq 1 to 3; Shrikumar et al. 2018.
+    Source: Sundararajan et al. 2017; Dhamdhere et al. 2018, Eq 1 to 3; Shrikumar et al. 2018; attribution patching,
+    Nanda 2023 and Syed et al. 2023 (arXiv:2310.10348).
 
     >>> Line("black", torch.zeros(1, 2), n=33).rule
     'adaptive'
     """
 
     baseline: Any
-    x: Tensor
+    x: Any
     n: int = 65
     rule: str = "adaptive"
     tol: float | None = None
@@ -178,6 +189,10 @@ class Line(Distribution):
         return self.rule == "adaptive"
 
     @property
+    def left(self) -> bool:
+        return self.rule == "left"
+
+    @property
     def visits_subjects(self) -> bool:
         return not self.exact
 
@@ -186,6 +201,8 @@ class Line(Distribution):
         return _labels(self.label, self.x)
 
     def resolve(self, net: Net) -> Line:
+        if isinstance(self.x, Text):
+            return replace(_at_embedding(self, net), baseline=baseline_of(net, self.x, self.baseline)).resolve(net)
         x = _checked(self.x, net)
         if isinstance(self.baseline, str) and self.place != INPUT:
             raise QuestionError(
@@ -276,6 +293,19 @@ class Line(Distribution):
                 stacklevel=2,
             )
         return new
+
+
+Own = TypeVar("Own", Point, Gaussian, Line)
+
+
+def _at_embedding(over: Own, net: Net) -> Own:
+    """A distribution over texts as one over their vectors, where the net makes them."""
+    if over.given is not None or over.place != INPUT:
+        raise QuestionError(
+            f"A text says itself where its path runs, at the net's embedding. Without cut= and given=: "
+            f"{type(over).__name__}(..., text); inside the net, give tensors: inf.activations(net, cut, text.inputs)."
+        )
+    return replace(over, x=vectors(net, over.x.ids), cut=net.embedding or INPUT, given=called_with(net, over.x))
 
 
 def _check_smooth(x: Tensor) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .containers import rows_of
 from .cut import Cut
 from .errors import QuestionError
 from .probe import Pass
-from .quantity import Quantity
+from .quantity import Quantity, Subject
 from .shapes import spell_shape
 from .through import Through
 
@@ -40,6 +42,11 @@ def leaves_of(of: Sequence[Quantity]) -> list[Quantity]:
     terms = [term for q in of for _, term in q.terms]
     inner = [leaf for term in terms if isinstance(term, Through) for leaf in leaves_of([term.of])]
     return list(dict.fromkeys([term for term in terms if not isinstance(term, Through)] + inner))
+
+
+def about(labels: Tensor | None, given: Any, rows: Tensor, subjects: int) -> Subject:
+    """What quantities may look at of the explained inputs number `rows`."""
+    return Subject(None if labels is None else labels[rows.to(labels.device)], rows_of(given, rows, subjects))
 
 
 def looks_at_subject(q: Quantity) -> bool:

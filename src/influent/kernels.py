@@ -106,6 +106,12 @@ def check_state(module: nn.Module) -> None:
                 f"The weight {name!r} holds no numbers: it is lazy, or on the meta device. "
                 "Load the weights, or run a lazy net once."
             )
+        if not (weight.is_floating_point() or weight.is_complex()):
+            raise NetError(
+                f"The weight {name!r} holds whole numbers ({str(weight.dtype).removeprefix('torch.')}): this net is "
+                "quantised, and has no gradient that could be trusted. Load it as it was before: without load_in_8bit, "
+                "load_in_4bit or quantization_config."
+            )
         if weight.is_inference():
             raise NetError(
                 f"The weight {name!r} was made under torch.inference_mode(), and has no gradient for ever. Make or "

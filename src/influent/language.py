@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from . import dataset, distribution, distributions, measures, quantities, quantity, through
+from . import dataset, distribution, distributions, measures, quantities, quantity, through, tokens
 from .cut import INPUT, OUTPUT, Cut
 from .distribution import Distribution
 from .errors import QuestionError, nearest
@@ -26,7 +26,7 @@ from .stability import Until
 
 _NOUNS: Mapping[str, type] = {
     kind.__name__: kind
-    for module in (quantity, quantities, through, distribution, dataset, distributions)
+    for module in (quantity, quantities, tokens, through, distribution, dataset, distributions)
     for kind in vars(module).values()
     if isinstance(kind, type)
     and issubclass(kind, (Quantity, Distribution, Classes))

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .axes import axis_names
+from .axes import Axis, axis_names, unit_axis
 from .cut import Cut, as_cut
 from .errors import QuestionError
-from .nets import Net, as_net
+from .nets import as_net
 from .shapes import key_of, spell_noun, spell_shape
 
 FILLS = ("zero", "mean", "resample")
@@ -37,19 +37,13 @@ def flat_index(unit: int | tuple[int, ...], shape: Sequence[int]) -> int:
     return flat
 
 
-def unit_dim(net: Net, cut: Cut, y: Tensor) -> int | None:
-    """The dimension of `y [point, *neuron]` that counts the units of a cut; None where they are single neurons."""
-    names = axis_names(net.module, cut, y.shape, net.axes) or ()
-    return names.index(cut.units) + 1 if cut.units in names else None
-
-
-def by_unit(y: Tensor, dim: int | None) -> Tensor:
+def by_unit(y: Tensor, axis: Axis | None) -> Tensor:
     """A view `[point, unit, ...]` of activations `[point, *neuron]`: what is written there is written to `y`.
 
-    >>> by_unit(torch.zeros(2, 3, 4), 2).shape, by_unit(torch.zeros(2, 3, 4), None).shape
+    >>> by_unit(torch.zeros(2, 3, 4), Axis(2)).shape, by_unit(torch.zeros(2, 3, 4), None).shape
     (torch.Size([2, 4, 3]), torch.Size([2, 12]))
     """
-    return y.view(len(y), -1) if dim is None else y.movedim(dim, 1)
+    return y.view(len(y), -1) if axis is None else axis.apart(y).movedim(axis.dim, 1)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -104,15 +98,17 @@ class Mask:
         `h [point, *neuron]` are activations at the cut. Errors: `QuestionError` for units out of range, and for an axis
         that the activations do not have.
         """
-        dim = unit_dim(as_net(net), self.at, h)
-        if self.at.units is not None and dim is None:
+        axis = unit_axis(as_net(net).module, self.at, h.shape, as_net(net).axes)
+        if self.at.units is not None and axis is None:
             names = axis_names(as_net(net).module, self.at, h.shape, as_net(net).axes)
             raise QuestionError(
                 f"{self.at.text!r}: {spell_shape(h)} has no axis {self.at.units!r}. "
                 + (f"Its axes: {', '.join(names)}." if names else "Its axes are not known: declare them, ")
                 + ("" if names else f'inf.Net(module, axes={{"{self.at.place.text}": ("token", "channel")}}).')
             )
-        shape = h.shape[1:] if dim is None else [n if d == dim else 1 for d, n in enumerate(h.shape)][1:]
+        shape = list(h.shape[1:]) if axis is None else [n if d == axis.dim else 1 for d, n in enumerate(h.shape)][1:]
+        if axis is not None and axis.heads:
+            shape[axis.dim - 1] = axis.heads
         size = torch.Size(shape).numel()
         try:
             flat = [flat_index(unit, shape if isinstance(unit, tuple) else (size,)) for unit in self.units]
@@ -120,13 +116,16 @@ class Mask:
             worst = max(self.units, key=lambda u: u if isinstance(u, tuple) else (u,))
             raise QuestionError(
                 f"This mask names unit {worst}, and {self.at.text} has "
-                + (f"{size} units, counted from 0." if dim else f"neurons of shape {list(shape)}, counted from 0.")
+                + (f"{size} units, counted from 0." if axis else f"neurons of shape {list(shape)}, counted from 0.")
             ) from None
         if len(set(flat)) < len(flat):
             raise QuestionError(f"This mask of {self.at.text} names a neuron twice, flat and by its whole index.")
         kept = torch.full((size,), not self.keep, device=h.device)
         kept[torch.tensor(flat, device=h.device)] = self.keep
-        return kept.reshape(shape)
+        kept = kept.reshape(shape)
+        # A head is as many channels side by side.
+        heads = axis is not None and axis.heads
+        return kept.repeat_interleave(h.shape[axis.dim] // heads, axis.dim - 1) if axis and heads else kept
 
     def filling(self, h: Tensor, mean: Tensor | None = None) -> Tensor:
         """What silenced neurons of `h [point, *neuron]` are put to: `[point, *neuron]`, or one row for all points."""

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from .axes import Axis
 from .errors import QuestionError
 
 
@@ -20,7 +21,8 @@ class Evidence:
 
     `slope` is ∂of/∂neuron and `value` the neuron's activation, `[point, *neuron]`; `rate` gives the
     activation's speed along the path, d value / dα (None off a path: the measure says so); `grouped` names
-    the dimensions that are summed to make units out of neurons, after products and before any average.
+    the dimensions that are summed to make units out of neurons, after products and before any average; `axis`, where
+    heads lie side by side, takes them apart before.
 
     >>> pixels = Evidence(slope=torch.ones(1, 2, 3), value=torch.full((1, 2, 3), 5.0), rate=None, grouped=(2,))
     >>> pixels.gradient_times_activation
@@ -31,10 +33,12 @@ class Evidence:
     value: Tensor
     rate: Callable[[], Tensor] | None
     grouped: tuple[int, ...] = ()
+    axis: Axis | None = None
 
     def units(self, neurons: Tensor) -> Tensor:
         """Neurons summed into units, `[point, *neuron] → [point, *unit]`."""
-        return neurons.sum(self.grouped) if self.grouped else neurons
+        apart = self.axis.apart(neurons) if self.axis is not None else neurons
+        return apart.sum(self.grouped) if self.grouped else apart
 
     @cached_property
     def velocity(self) -> Tensor:

@@ -15,6 +15,7 @@ from .errors import InputError, NetError, QuestionError, nearest
 from .photos import read_photo
 from .pixels import BASELINES, baseline
 from .shapes import checksum
+from .text import TextTransform
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Net:
     - `baseline`: the name of the default baseline, or a function `x → baseline`;
     - `axes`: names of the neuron axes of cuts, `{"features.*": ("row", "column", "channel")}`;
     - `layer`: the cut that the command line explains when none is asked for;
+    - `embedding`: of a text net, the module that turns tokens into vectors (found where there is one);
     - `nicknames`: names for single units, `{"inception_3a": {52: "glare"}}`, which rankings then show.
 
     `torch.compile`d and `DataParallel` nets are unwrapped. Errors: `NetError` for traced nets.
@@ -44,6 +46,7 @@ class Net:
     layer: str | None = None
     nicknames: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     aliases: Mapping[str, int] = field(default_factory=dict)
+    embedding: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "module", _unwrap(self.module))
@@ -51,6 +54,8 @@ class Net:
         labels = self.labels
         if labels is not None and (isinstance(labels, str | Mapping) or not all(isinstance(n, str) for n in labels)):
             raise QuestionError("labels= is a list of names, one for each class in order: labels=['cat', 'dog'].")
+        if isinstance(self.transform, TextTransform) and self.embedding is None:
+            object.__setattr__(self, "embedding", _embedding(self.module))
 
     def class_index(self, name: int | str) -> int:
         """The index of a class given by index or by name.
@@ -81,12 +86,16 @@ class Net:
         """The name of a class, or `class 3` where there are no labels."""
         return self.labels[index] if self.labels is not None and index < len(self.labels) else f"class {index}"
 
-    def read(self, photo: Any) -> Tensor:
+    def read(self, photo: Any, **how: Any) -> Any:
         """A photo (path, PIL image or binary stream) as the net's input, `[1, *shape]`, on the net's device.
 
-        The transform may give a picture without its first dimension, or Hugging Face's `{"pixel_values": ...}`.
-        Errors: `InputError` for photos that cannot be read, and transforms that give no tensor.
+        The transform may give a picture without its first dimension, or Hugging Face's `{"pixel_values": ...}`. A net
+        with a `TextTransform` reads one text or a list of them, with its words `answer=` and `truncate=`, as a `Text`.
+        Errors: `InputError` for photos that cannot be read, and transforms that give no tensor; for texts, those of
+        `TextTransform`.
         """
+        if isinstance(self.transform, TextTransform):
+            return self.transform(photo, **how)
         if self.transform is None:
             raise InputError(
                 "This net has no transform, so a photo cannot be read for it. "
@@ -100,6 +109,33 @@ class Net:
         if weight is None:
             return x
         return x.to(weight.device, weight.dtype) if x.is_floating_point() else x.to(weight.device)
+
+    def placed_all(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inputs of a text net on its device."""
+        return {key: self.placed(x) for key, x in inputs.items()}
+
+    @property
+    def reads(self) -> TextTransform:
+        """How this net reads texts. Errors: `InputError` where it reads none."""
+        if isinstance(self.transform, TextTransform):
+            return self.transform
+        raise InputError(
+            "This net has no tokenizer, so a text cannot be read for it. Give one, inf.Net(module, "
+            "transform=inf.TextTransform(tokenizer)); hf:FOLDER needs tokenizer.json beside the weights: "
+            "tokenizer.save_pretrained(FOLDER)."
+        )
+
+    def token(self, token: int | str) -> int:
+        """A token's number, from its number or its text. Errors: `QuestionError` for a text of several tokens."""
+        return token if isinstance(token, int) else self.reads.number(token)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """The numbers of a text's tokens, without special ones."""
+        return tuple(self.reads.numbers(text))
+
+    def spelling(self, token: int) -> str:
+        """How a token reads; its number where the net has no tokenizer."""
+        return self.transform.spelling(token) if isinstance(self.transform, TextTransform) else str(token)
 
     def baseline_for(self, named: Any, x: Tensor) -> Tensor:
         """A baseline of the shape of `x [instance, *shape]`: a tensor, a name, a photo's file, or a function of `x`."""
@@ -146,6 +182,26 @@ def _unwrap(module: nn.Module) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise NetError(f"A net is a torch module or inf.Net(module, ...), not {type(module).__name__}.")
     return module
+
+
+def _embedding(module: nn.Module) -> str | None:
+    """The cut at which a text net turns tokens into vectors: the one that it names, or the only one there is."""
+    found, twice = _asked(module), False
+    if (encoder := getattr(module, "get_encoder", None)) and getattr(module.config, "is_encoder_decoder", False):
+        # Nets that read one text and write another may use the same for both: what they read comes first.
+        found = _asked(encoder()) or found
+        twice = found is not None and found is _asked(module.get_decoder())
+    every = [m for m in module.modules() if isinstance(m, nn.Embedding)]
+    if found is None and len(every) == 1:
+        found = every[0]
+    names = [name for name, m in module.named_modules(remove_duplicate=False) if m is found]
+    return None if found is None or not names else names[0] + ("#1" if twice else "")
+
+
+def _asked(module: nn.Module) -> Any:
+    """The embedding that a module of the transformers library names; None elsewhere."""
+    own = getattr(module, "get_input_embeddings", None)
+    return own() if callable(own) else None
 
 
 def weights_hash(net: nn.Module) -> str:

@@ -25,14 +25,17 @@ Count = Callable[[Rows, Callable[[Cut], Tensor]], None]
 class Ribbon:
     """Static paths as they come, in descending α, one after another: a point waits for the next.
 
-    `count` adds up rows with their velocities; `residual[cut, of] [instance]` collects |residual| of the segments, and
-    `change [instance, of]` the changes of the quantities `flowing`, which have no value but the sum of their segments.
+    `count` adds up rows with their velocities; `residual[cut, of] [instance]` collects |residual| of the segments,
+    `boundary` the one of the segment at the baseline alone, and `change [instance, of]` the changes of the quantities
+    `flowing`, which have no value but the sum of their segments. With `left`, a segment counts with its beginning.
     """
 
     count: Count
     residual: dict[Key, Tensor]
     change: Tensor
     flowing: tuple[int, ...]
+    boundary: dict[Key, Tensor]
+    left: bool = False
     tail: Rows | None = None
     counted: int = 0
 
@@ -54,16 +57,20 @@ class Ribbon:
         after[:-1] += joined
         before[1:] -= joined
         after, before = after[first:last], before[first:last]
+        if self.left:
+            after = torch.arange(first, last)
         width, now = rows.alpha[after] - rows.alpha[before], rows[first:last]
+        # A path's own end has no step behind it, and no weight.
+        step = width.where(width != 0, 1.0)
         own = {cut for cut, _ in now.along}
 
         def rate(cut: Cut) -> Tensor:
             if now.speed is not None and cut in own:
                 return now.speed
             y = rows.seen[cut]
-            return (take(y, after) - take(y, before)) / per_point(width.to(y), y)
+            return (take(y, after) - take(y, before)) / per_point(step.to(y), y)
 
-        self.count(replace(now, weight=now.weight * width.abs() / 2), rate)
+        self.count(replace(now, weight=now.weight * width.abs() * (1.0 if self.left else 0.5)), rate)
         for k in range(first, min(last, len(rows) - 1)):
             if joined[k]:
                 self._add_segment(*sorted((rows[k : k + 1], rows[k + 1 : k + 2]), key=lambda row: float(row.alpha)))
@@ -73,7 +80,10 @@ class Ribbon:
         changes = [segment_change(low, high, q) for q in range(low.values.shape[1])]
         doubts = [segment_doubt(low, high, q) for q in range(low.values.shape[1])]
         for key, total in self.residual.items():
-            total[instance] += abs(changes[key[1]] - segment_sum(low, high, key)) + doubts[key[1]]
+            off = abs(changes[key[1]] - segment_sum(low, high, key, self.left)) + doubts[key[1]]
+            total[instance] += off
+            if float(low.alpha) == 0.0:
+                self.boundary[key][instance] = off
         for q in self.flowing:
             self.change[instance, q] += changes[q]
 
@@ -104,11 +114,15 @@ def _trapezoid(low: Tensor, high: Tensor, step: Tensor) -> float:
     return float(((low + high) * step).sum(dtype=exact_type(step))) / 2
 
 
-def segment_sum(low: Rows, high: Rows, key: Key) -> float:
-    """Σ_units ½(G_low + G_high)·(y_high − y_low) of the segment between two rows: what ΔF should be."""
+def segment_sum(low: Rows, high: Rows, key: Key, left: bool = False) -> float:
+    """Σ_units ½(G_low + G_high)·(y_high − y_low) of the segment between two rows: what ΔF should be.
+
+    With `left`, Σ_units G_low·(y_high − y_low).
+    """
+    other = low if left else high
     if key in low.along:
-        return float((low.along[key] + high.along[key]) / 2 * (high.alpha - low.alpha))
-    return _trapezoid(low.slopes[key], high.slopes[key], high.seen[key[0]] - low.seen[key[0]])
+        return float((low.along[key] + other.along[key]) / 2 * (high.alpha - low.alpha))
+    return _trapezoid(low.slopes[key], other.slopes[key], high.seen[key[0]] - low.seen[key[0]])
 
 
 class Path:

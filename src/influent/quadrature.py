@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RULES = ("adaptive", "graded", "uniform", "gauss")
+RULES = ("adaptive", "graded", "uniform", "left", "gauss")
 
 
 def grid(rule: str, n: int) -> Tensor:

@@ -13,7 +13,7 @@ from .axes import Channels, channels_at, declared_axes
 from .cut import INPUT, OUTPUT, Cut, as_cut
 from .errors import InfluentWarning, QuestionError
 from .nets import Net
-from .quantity import Quantity
+from .quantity import Quantity, Subject
 from .shapes import spell_noun, spell_shape
 
 
@@ -23,7 +23,7 @@ def _classes(y: Tensor, what: str) -> Tensor:
         return y
     hint = "Give a function of the outputs instead: of=lambda y: y[:, ...], one number a point."
     if y.dim() == 3:
-        hint = "Name the position too, with a function of the outputs: of=lambda y: y[:, -1, 42]."
+        hint = "Name the token and its position: Logit(42, position=-1), Logit(' Paris')."
     raise QuestionError(f"{what} needs outputs [point, class], and its cut gives {spell_shape(y)}. {hint}")
 
 
@@ -136,13 +136,13 @@ class Predicted(Quantity):
     c is fixed at the subject (the path's end, the ball's centre), never taken again along a path.
     `[point, class] → [point]`. Source: Leino et al. 2018, section 3.1.
 
-    >>> Predicted().choose(torch.tensor([[1.0, 3.0, 2.0]]), None)
+    >>> Predicted().choose(torch.tensor([[1.0, 3.0, 2.0]]), Subject())
     tensor([1])
     """
 
     cut: Cut | str = OUTPUT
 
-    def choose(self, y: Tensor, label: Tensor | None) -> Tensor | None:
+    def choose(self, y: Tensor, subject: Subject) -> Tensor | None:
         return _classes(y, repr(self)).argmax(1)
 
     def value(self, y: Tensor, chosen: Tensor | None) -> Tensor:
@@ -158,13 +158,13 @@ class RunnerUp(Quantity):
 
     `[point, class] → [point]`. Source: comparative explanation, Leino et al. 2018, section 3.2.
 
-    >>> RunnerUp().choose(torch.tensor([[1.0, 3.0, 2.0]]), None)
+    >>> RunnerUp().choose(torch.tensor([[1.0, 3.0, 2.0]]), Subject())
     tensor([2])
     """
 
     cut: Cut | str = OUTPUT
 
-    def choose(self, y: Tensor, label: Tensor | None) -> Tensor | None:
+    def choose(self, y: Tensor, subject: Subject) -> Tensor | None:
         if _classes(y, repr(self)).shape[1] < 2:
             raise QuestionError("RunnerUp() needs a net with two classes or more; this one has one output.")
         return y.topk(2, dim=1).indices[:, 1]
@@ -183,13 +183,14 @@ class Label(Quantity):
     `[point, class] → [point]`. Errors: `QuestionError` where the distribution carries no labels.
     Source: "the correct label L of this instance", Leino et al. 2018, section 3.1.
 
-    >>> Label().choose(torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([0]))
+    >>> Label().choose(torch.tensor([[1.0, 3.0, 2.0]]), Subject(torch.tensor([0])))
     tensor([0])
     """
 
     cut: Cut | str = OUTPUT
 
-    def choose(self, y: Tensor, label: Tensor | None) -> Tensor | None:
+    def choose(self, y: Tensor, subject: Subject) -> Tensor | None:
+        label = subject.label
         if label is None:
             raise QuestionError("Label() needs the inputs' labels. Give them: Point(x, label=[3]).")
         _classes(y, repr(self))
@@ -244,7 +245,7 @@ class Unit(Quantity):
         # Without a declaration the axis depends on the activation's shape, too.
         return replace(self, channels=channels_at(net.module, self.place))
 
-    def choose(self, y: Tensor, label: Tensor | None) -> Tensor | None:
+    def choose(self, y: Tensor, subject: Subject) -> Tensor | None:
         return self._channel(y).reshape(len(y), -1).argmax(1) if self.reduce == "max" else None
 
     def value(self, y: Tensor, chosen: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,34 @@ from .cut import OUTPUT, Cut, as_cut
 from .errors import QuestionError
 from .nets import Net
 from .shapes import key_of, spell, spell_noun
+from .text import DECODER_IDS, DECODER_MASK, IDS, MASK
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a quantity may look at of the explained inputs, beside the outputs there.
+
+    `label [subject]` are their own classes, where known; `given` what the net is called with beside the points, its
+    tensors `[subject, ...]` (of texts: `input_ids`, `attention_mask`).
+
+    >>> Subject(given={"attention_mask": torch.tensor([[1, 1, 0]])}).mask(3)
+    tensor([[ True,  True, False]])
+    """
+
+    label: Tensor | None = None
+    given: Any = None
+
+    def ids(self) -> Tensor | None:
+        """The tokens that outputs `[subject, position, token]` stand beside: those written, or else those read."""
+        given = self.given if isinstance(self.given, Mapping) else {}
+        found = given.get(DECODER_IDS, given.get(IDS))
+        return found if isinstance(found, Tensor) else None
+
+    def mask(self, positions: int) -> Tensor | None:
+        """Which of the outputs' positions are no padding, `[subject, position]`; None where that is not known."""
+        given = self.given if isinstance(self.given, Mapping) else {}
+        found = given.get(DECODER_MASK) if DECODER_IDS in given else given.get(MASK)
+        return found != 0 if isinstance(found, Tensor) and found.shape[1:] == (positions,) else None
 
 
 class Quantity(ABC):
@@ -54,7 +82,7 @@ class Quantity(ABC):
         """This quantity with names resolved: classes by the net's labels, channels by its axes."""
         return self
 
-    def choose(self, y: Tensor, label: Tensor | None) -> Tensor | None:
+    def choose(self, y: Tensor, subject: Subject) -> Tensor | None:
         """What is fixed at the subjects, `[subject, *y] → [subject]` indices; None where nothing is."""
         return None
 

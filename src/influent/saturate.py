@@ -17,7 +17,7 @@ from .measures import magnitude
 from .nets import Net, as_net
 from .probe import activations
 from .quantities import Predicted
-from .quantity import Combination, Quantity, as_quantity
+from .quantity import Combination, Quantity, Subject, as_quantity
 from .through import Through
 
 WITHIN = 0.1
@@ -172,5 +172,5 @@ def held(net: Net, of: Quantity, x: Tensor) -> Quantity:
         if isinstance(term, Through):
             raise QuestionError(f"{term!r} is a flow along a path, and has no value at one point. Ask for a class.")
     return Combination(
-        tuple((w, Held(term, term.choose(activations(net, term.place, x), None), term.place)) for w, term in terms)
+        tuple((w, Held(term, term.choose(activations(net, term.place, x), Subject()), term.place)) for w, term in terms)
     )

@@ -81,6 +81,8 @@ def spell(value: Any) -> str:
     """
     if isinstance(value, Tensor):
         return repr(Stored.of(value))
+    if isinstance(stored := getattr(value, "stored", None), Stored):
+        return repr(stored)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k!r}: {spell(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):

@@ -7,6 +7,7 @@ neighbours, so that one point waits for the next (`Ribbon`); an adaptive path wa
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .axes import axis_names
+from .axes import Axis, axis_names, unit_axis
 from .cut import Cut
 from .distribution import Distribution, Draw
-from .errors import CutError, InputError, NetError, QuestionError
-from .evaluate import Valued, check_points, evaluated, leaves_of, looks_at_subject, stacked_values
-from .measures import Evidence, activation
+from .errors import CutError, InfluentWarning, InputError, NetError, QuestionError
+from .evaluate import Valued, about, check_points, evaluated, leaves_of, looks_at_subject, stacked_values
+from .measures import Evidence, activation, contribution
 from .nets import Net
 from .path import Path, Ribbon
 from .probe import Cost, Pass, Probe
-from .quantity import Quantity
+from .quantity import Quantity, Subject
 from .rows import Key, Rows, Tally, take
 from .shapes import spell_shape
 from .through import Through
@@ -85,7 +86,9 @@ class Sweep:
             subjects = self.over.subjects()
             self.instances = len(subjects)
             self.change = torch.zeros(self.instances, len(self.job.of), dtype=torch.float64)
-            self.residual = {(c, q): torch.zeros(self.instances, dtype=torch.float64) for c, q in self._keys()}
+            self.residual, self.boundary = (
+                {key: torch.zeros(self.instances, dtype=torch.float64) for key in self._keys()} for _ in range(2)
+            )
             self.probe = Probe(
                 self.job.net, self.job.at, self.job.reads, self.over.place, self.over.given, self.instances
             )
@@ -95,7 +98,25 @@ class Sweep:
                     self._run_adaptive()
                 else:
                     self._run_stream()
+        self._warn_of_boundary()
         return self
+
+    def _warn_of_boundary(self) -> None:
+        """Say where the path's first segment alone is further off than the whole answer changes: no bound is there."""
+        if not self.over.path or self.over.exact or contribution not in self.job.measures:
+            return
+        for key in (k for k, full in self.full.items() if full and k[1] not in self.job.flowing):
+            off, change = self.boundary[key], self.change[:, key[1]].abs()
+            bad = (off > change) & (off > 0.5 * self.residual[key]) & (self.residual[key] > off)
+            for row in bad.nonzero()[:1, 0].tolist():
+                warnings.warn(
+                    f"Input {row}: between the baseline and the point next to it the units of {key[0].text} miss the "
+                    f"change by {float(off[row] / change[row]):.0%} of F(x) − F(x′), more than on all the rest of the "
+                    "path. The net has no bound there, as at a zero embedding under RMSNorm: take another baseline, "
+                    "for texts Line('mean', text).",
+                    InfluentWarning, stacklevel=2,
+                )  # fmt: skip
+                return
 
     def _keys(self) -> list[Key]:
         return [(cut, q) for cut in self.job.at for q in range(len(self.job.of))]
@@ -121,7 +142,7 @@ class Sweep:
                 self.count(rows, self._exact_rates(draw) if self.over.exact else None)
 
     def _ribbon(self) -> Ribbon:
-        return Ribbon(self.count, self.residual, self.change, self.job.flowing)
+        return Ribbon(self.count, self.residual, self.change, self.job.flowing, self.boundary, self.over.left)
 
     def _run_adaptive(self) -> None:
         draws = self.over.draws(self.chunk)
@@ -161,7 +182,7 @@ class Sweep:
         row = torch.zeros(1, dtype=torch.long)
 
         def values(done: Pass) -> list[Tensor]:
-            chosen = {q: q.choose(done.read[q.place], self._label(row)) for q in leaves_of(self.job.of)}
+            chosen = {q: q.choose(done.read[q.place], self._about(row)) for q in leaves_of(self.job.of)}
             found = [evaluated(q, done, lambda leaf: chosen[leaf], 1).value for q in self.job.of]
             self.probe.cost.backward += len(done.slopes)
             return found
@@ -228,9 +249,8 @@ class Sweep:
             changes[:, list(self.job.flowing)] = 0  # added up segment by segment
             self.change.index_add_(0, instance.cpu(), changes)
 
-    def _label(self, rows: Tensor) -> Tensor | None:
-        labels = self.over.labels
-        return None if labels is None else labels[rows.to(labels.device)]
+    def _about(self, rows: Tensor) -> Subject:
+        return about(self.over.labels, self.over.given, rows, self.instances)
 
     def _note(self, draw: Draw, done: Pass) -> None:
         """Fix what quantities take from the subject, at the points that are their own subjects."""
@@ -246,7 +266,7 @@ class Sweep:
         for leaf in leaves_of(self.job.of):
             y = done.read[leaf.place].detach()
             check_points(y, leaf, points)
-            picked = leaf.choose(y if own is None else y[own.to(y.device)], self._label(subjects))
+            picked = leaf.choose(y if own is None else y[own.to(y.device)], self._about(subjects))
             if picked is not None:
                 known = self.chosen.setdefault(leaf, torch.full((self.instances,), -1, device=picked.device))
                 known[subjects.to(picked.device)] = picked
@@ -273,10 +293,10 @@ class Sweep:
     def count(self, rows: Rows, rate: Callable[[Cut], Tensor] | None) -> None:
         """Measure finished points and add them up."""
         for cut in self.job.at:
-            grouped = self._grouped(cut, rows.seen[cut].shape)
+            axis, grouped = self._grouped(cut, rows.seen[cut].shape)
             for q in range(len(self.job.of)):
                 speed = None if rate is None else (lambda cut=cut: rate(cut))
-                evidence = Evidence(rows.slopes[cut, q], rows.seen[cut], speed, grouped)
+                evidence = Evidence(rows.slopes[cut, q], rows.seen[cut], speed, grouped, axis)
                 for m, measure in enumerate(self.job.measures):
                     units = _units(measure, evidence, len(rows))
                     tally = self.tallies.get((cut, q, m))
@@ -284,20 +304,22 @@ class Sweep:
                         tally = self.tallies[cut, q, m] = Tally.empty(self.instances, units, self.over.sampled)
                     tally.add(units, rows.weight, rows.instance)
 
-    def _grouped(self, cut: Cut, shape: torch.Size) -> tuple[int, ...]:
-        """The dimensions that are summed to make the cut's units, and the names of those that stay."""
+    def _grouped(self, cut: Cut, shape: torch.Size) -> tuple[Axis | None, tuple[int, ...]]:
+        """The axis that counts the cut's units, and the dimensions that are summed to make them."""
         names = axis_names(self.job.net.module, cut, shape, self.job.net.axes)
         if cut.units is None:
             self.axes[cut] = names
-            return ()
-        if names is None or cut.units not in names:
+            return None, ()
+        axis = unit_axis(self.job.net.module, cut, shape, self.job.net.axes)
+        if axis is None:
             known = f"its axes are {', '.join(names)}" if names else "its axes are not known"
             raise QuestionError(
                 f"{cut.text!r} asks for units by {cut.units!r}, but {known} (activation {list(shape)}). "
                 f"Type one of them, or say what they are: inf.Net(module, axes={{{cut.place.text!r}: (...)}})."
             )
         self.axes[cut] = (cut.units,)
-        return tuple(d + 1 for d, name in enumerate(names) if name != cut.units)
+        dims = len(shape) + bool(axis.heads)
+        return axis, tuple(d for d in range(1, dims) if d != axis.dim)
 
 
 def _part(draw: Draw, index: Tensor) -> Draw:

@@ -222,6 +222,10 @@ class TextTransform:
             return self.tokenizer.name(number)
         return str(self.tokenizer.convert_ids_to_tokens(number))
 
+    def spelling(self, number: int) -> str:
+        """How a token reads, with the spaces that belong to it."""
+        return self.name(number) if isinstance(self.tokenizer, Words) else str(self.tokenizer.decode([number]))
+
     def number(self, token: int | str) -> int:
         """A token's number, from its number or from its text.
 
@@ -235,8 +239,8 @@ class TextTransform:
         if len(numbers) != 1:
             parts = ", ".join(f"{n} ({self.name(n)!r})" for n in numbers) or "none"
             raise QuestionError(
-                f"{token!r} is {len(numbers)} tokens of this net, not one: {parts}. Name one of them, or ask for all in "
-                f"a row: Continuation({token!r})."
+                f"{token!r} is {len(numbers)} tokens of this net, not one: {parts}. Name one of them, or ask for all "
+                f"in a row: Continuation({token!r})."
             )
         return numbers[0]
 
@@ -257,19 +261,16 @@ class _Encoded:
     names: list[list[str]]
     more: dict[str, list[list[int]]]
     pad: int
-    left: bool
 
     @property
     def lengths(self) -> list[int]:
         return [len(row) if any(span for span in spans) else 0 for row, spans in zip(self.ids, self.spans, strict=True)]
 
     def text(self, texts: list[str], width: int, answer: dict[str, Tensor]) -> Text:
-        """Rows of one width: padded where the tokenizer pads, on the right or on the left."""
+        """Rows of one width, padded on the right: a decoder that is called once counts its positions from the left."""
 
         def padded(rows: list[list[Any]], fill: Any) -> list[list[Any]]:
-            return [
-                [fill] * (width - len(row)) + row if self.left else row + [fill] * (width - len(row)) for row in rows
-            ]
+            return [row + [fill] * (width - len(row)) for row in rows]
 
         mask = padded([[1] * len(row) for row in self.ids], 0)
         inputs = {IDS: torch.tensor(padded(self.ids, self.pad)), MASK: torch.tensor(mask)}
@@ -284,10 +285,11 @@ class _Encoded:
 def _encoded(tokenizer: Any, texts: list[str], most: int | None) -> _Encoded:
     """By `Words`, or by a tokenizer of the transformers library."""
     if isinstance(tokenizer, Words):
-        rows = [tuple(part[:most] for part in tokenizer.numbered(text)) for text in texts]
-        ids, spans = [list(numbers) for numbers, _ in rows], [list(found) for _, found in rows]
+        rows = [tokenizer.numbered(text) for text in texts]
+        ids: list[list[int]] = [numbers[:most] for numbers, _ in rows]
+        places: list[list[Span | None]] = [list(found[:most]) for _, found in rows]
         names = [[tokenizer.name(n) for n in row] for row in ids]
-        return _Encoded(ids, spans, [list(range(len(row))) for row in ids], names, {}, 0, False)
+        return _Encoded(ids, places, [list(range(len(row))) for row in ids], names, {}, 0)
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(
             f"{type(tokenizer).__name__} does not say where in a text its tokens stand. Give a fast tokenizer, "
@@ -310,7 +312,7 @@ def _encoded(tokenizer: Any, texts: list[str], most: int | None) -> _Encoded:
     return _Encoded(
         [list(row) for row in made[IDS]], spans, words,
         [list(map(str, tokenizer.convert_ids_to_tokens(row))) for row in made[IDS]], more,
-        0 if pad is None else pad, tokenizer.padding_side == "left",
+        0 if pad is None else pad,
     )  # fmt: skip
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .axes import Channels, channels_at, declared_axes
+from .axes import Axis, Channels, channels_at, declared_axes, unit_axis
 from .cut import INPUT, Cut
 from .errors import QuestionError
 from .nets import Net
@@ -24,10 +26,10 @@ class Through(Quantity):
     """Σ_{j ∈ units} ∂of/∂y_j · y_j with the slopes held fixed: its gradient is what drives the flow through the units.
 
     `units` is a channel, `52`, several, `[52, 76]` (or `(52, 76)`), single neurons, `[(52, 7, 7)]`, a mask `[*neuron]`
-    of zeros and ones, or None for all. Integrated gradients of it are the conductance of the set on the input, at the
-    price of one vector–Jacobian product a point, whatever the size of the set. It has no value of its own: what flows
-    depends on the path; in the place of F(x) − F(x′), its gap is measured against the set's total conductance along it,
-    and the residual bounds what that total may itself be off by.
+    of zeros and ones, or None for all; at a cut `"attention.o_proj:in/head"` they are heads. Integrated gradients of it
+    are the conductance of the set on the input, at the price of one vector–Jacobian product a point, whatever the size
+    of the set. It has no value of its own: what flows depends on the path; in the place of F(x) − F(x′), its gap is
+    measured against the set's total conductance along it, and the residual bounds what that total may itself be off by.
     Errors: `QuestionError` for units that are not there, and for a behaviour that does not depend on the place.
     Source: Dhamdhere et al. 2018, Eq 2 and 3, summed over the set.
 
@@ -40,6 +42,7 @@ class Through(Quantity):
     of: Quantity = _PREDICTED
     axis: int | None = None
     channels: Channels | None = field(default=None, repr=False)
+    heads: Callable[..., Axis | None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +65,9 @@ class Through(Quantity):
         return (self.place, *self.of.places)
 
     def bind(self, net: Net) -> Quantity:
+        if self.place.units == "head":
+            heads = partial(unit_axis, net.module, self.place, declared=net.axes)
+            return replace(self, of=self.of.bind(net), heads=heads)
         names = declared_axes(self.place, net.axes) or ()
         axis = names.index("channel") + 1 if self.axis is None and "channel" in names else self.axis
         axis = 1 if axis is None and self.place == INPUT else axis
@@ -87,7 +93,8 @@ class Through(Quantity):
                     f"{list(y.shape[1:])}."
                 )
             return self.units.to(y)
-        mask = torch.zeros_like(y[0])
+        axis = self._head_axis(y)
+        mask = torch.zeros_like(y[0]) if axis is None else axis.apart(torch.zeros_like(y[:1]))[0]
         for unit in self.units if isinstance(self.units, tuple) else (self.units,):
             if isinstance(unit, tuple) and len(unit) != mask.dim():
                 raise QuestionError(
@@ -95,13 +102,26 @@ class Through(Quantity):
                     f"{list(y.shape[1:])}. A list of channels is [52, 76]."
                 )
             try:
-                (mask[unit] if isinstance(unit, tuple) else mask.select(self._axis(y), unit)).fill_(1)
+                dim = axis.dim - 1 if axis else None if isinstance(unit, tuple) else self._axis(y)
+                (mask[unit] if dim is None else mask.select(dim, unit)).fill_(1)
             except IndexError:
                 raise QuestionError(
                     f"{self!r}: unit {unit} is out of range: {self.place.text} has neurons of shape "
                     f"{list(y.shape[1:])}."
                 ) from None
-        return mask
+        return mask.reshape(y.shape[1:])
+
+    def _head_axis(self, y: Tensor) -> Axis | None:
+        """The axis in which heads lie side by side, where the cut counts heads."""
+        if self.place.units != "head":
+            return None
+        axis = self.heads(y.shape) if self.heads else None
+        if axis is None:
+            raise QuestionError(
+                f"{self!r}: how many heads lie in {spell_shape(y)} is not known. Say it, "
+                f'inf.Net(module, axes={{"{self.place.place.text}": ("token", "head*12", "channel")}}).'
+            )
+        return axis
 
     def _axis(self, y: Tensor) -> int:
         """The dimension of one point's neurons that counts channels."""

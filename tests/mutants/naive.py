@@ -144,7 +144,7 @@ class Naive:
 
     def choose(self, net: nn.Module, of: Any, xs: Tensor, i: int) -> Any:
         with torch.no_grad():
-            return of.choose(net(xs[i : i + 1].clone()), None) if isinstance(of, inf.Quantity) else None
+            return of.choose(net(xs[i : i + 1].clone()), inf.Subject()) if isinstance(of, inf.Quantity) else None
 
     def value(self, of: Any, out: Tensor, chosen: Any) -> Tensor:
         return of.value(out, chosen)[0] if isinstance(of, inf.Quantity) else of(out)[0]

@@ -16,36 +16,46 @@ from influent.nets import Net
 
 from .files import tensors_in
 from .library import RANDOM, imported, ready, seeded
+from .sentences import as_sentences
+from .tokenizers import text_transform
 from .transforms import as_pixels
 
 
-def huggingface_net(name: str, weights: str | None = None, classes: int | None = None) -> Net:
-    """A net from a folder that `save_pretrained` wrote, or from the hub's cache, in float32 and evaluation mode.
+def huggingface_net(
+    name: str, weights: str | None = None, classes: int | None = None, dtype: torch.dtype = torch.float32
+) -> Net:
+    """A net from a folder that `save_pretrained` wrote, or from the hub's cache, in evaluation mode.
 
-    Its class names are the configuration's, its transform the image processor's (None where there is no such file: a
-    text net). `weights` is a file or "random", instead of the folder's own. Nothing is fetched, and no code that comes
-    with a net is run.
+    Its class names are the configuration's, its transform the tokenizer's or the image processor's (None where there is
+    neither). `weights` is a file or "random", instead of the folder's own. A folder of sentence-transformers gives the
+    vectors that it makes of texts. Nothing is fetched, and no code that comes with a net is run.
 
-    Errors: `InputError` where transformers, the folder or a file in it is missing.
+    Errors: `InputError` where transformers, the folder or a file in it is missing, and for quantised nets.
     """
     transformers = imported("transformers")
     with _quiet(transformers), seeded():
         config = _read(transformers.AutoConfig, name, "config.json")
+        _check_plain(name, config)
         if classes is not None:
             config.num_labels = classes
         kinds = [kind for kind in (config.architectures or []) if hasattr(transformers, kind)]
         kind = getattr(transformers, kinds[0]) if kinds else transformers.AutoModel
         if weights == RANDOM:
-            module = kind(config) if kinds else kind.from_config(config)
+            module = (kind(config) if kinds else kind.from_config(config)).to(dtype)
         else:
-            given: dict[str, Any] = {"config": config, "dtype": torch.float32, "output_loading_info": True}
+            given: dict[str, Any] = {"config": config, "dtype": dtype, "output_loading_info": True}
             if weights is None:
                 module, info = _read(kind, name, "model.safetensors", **given)
             else:
                 module, info = _filled(kind, weights, **given)
             _check_whole(weights or f"hf:{name}", module, info)
         labels = config.id2label if "ForImageClassification" in str(kinds) or "ForSequence" in str(kinds) else {}
-        return Net(ready(module), tuple(labels[k] for k in sorted(labels)) or None, _transform(transformers, name))
+        module, folder = ready(module), Path(name).expanduser()
+        reads = text_transform(transformers, name, module)
+        return Net(
+            as_sentences(module, folder).eval(), tuple(labels[k] for k in sorted(labels)) or None,
+            _transform(transformers, name) if reads is None else reads,
+        )  # fmt: skip
 
 
 def _read(kind: Any, name: str, file: str, **more: Any) -> Any:
@@ -75,6 +85,17 @@ def _filled(kind: Any, weights: str, **given: Any) -> Any:
     except Exception as error:  # transformers raises what its many parts raise
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"{weights} does not fit {kind.__name__}: {reason[0]}") from error
+
+
+def _check_plain(name: str, config: Any) -> None:
+    """Refuse a net that was stored quantised."""
+    how = getattr(config, "quantization_config", None)
+    if how is not None:
+        kind = how.get("quant_method", "quantised") if isinstance(how, dict) else type(how).__name__
+        raise InputError(
+            f"hf:{name} was stored quantised ({kind}): whole numbers have no gradient. Name the net as it was before "
+            "quantisation."
+        )
 
 
 def _check_whole(name: str, module: Any, info: dict[str, Any]) -> None:
