@@ -93,7 +93,7 @@ def channels_at(root: nn.Module, cut: Cut) -> Channels:
     if cut.name == "INPUT":
         return Channels(frozenset(), own=True)
     module = find_module(root, cut)
-    if layer := _layer(module, cut.is_input_side):
+    if layer := layer_of(module, cut.is_input_side):
         return Channels(frozenset({layer}), own=True)
     modules = dict(root.named_modules(remove_duplicate=False))
     name = "" if cut.name == "OUTPUT" else cut.name
@@ -111,10 +111,10 @@ def channels_at(root: nn.Module, cut: Cut) -> Channels:
 
 
 def _inside(module: nn.Module, input_side: bool = False) -> frozenset[Layer]:
-    return frozenset(layer for inner in module.modules() if (layer := _layer(inner, input_side)))
+    return frozenset(layer for inner in module.modules() if (layer := layer_of(inner, input_side)))
 
 
-def _layer(module: nn.Module, input_side: bool = False) -> Layer | None:
+def layer_of(module: nn.Module, input_side: bool = False) -> Layer | None:
     """How a layer counts channels, if it is one that does: of what it gives, or of what it takes."""
     named = type(module).__name__ == "Conv1D" and isinstance(getattr(module, "weight", None), Tensor)
     if not (named or isinstance(module, (*_FIRST, *_LAST))) or (input_side and isinstance(module, nn.Embedding)):
@@ -204,11 +204,11 @@ def unit_axis(root: nn.Module, cut: Cut, shape: Sequence[int], declared: Mapping
     if cut.units != "head" or "channel" not in names:
         return None
     dim = names.index("channel") + 1
-    heads = _heads(root, cut, shape[dim], declared)
+    heads = heads_at(root, cut, shape[dim], declared)
     return Axis(dim, heads) if heads and shape[dim] % heads == 0 else None
 
 
-def _heads(root: nn.Module, cut: Cut, width: int, declared: Mapping[str, tuple[str, ...]]) -> int:
+def heads_at(root: nn.Module, cut: Cut, width: int, declared: Mapping[str, tuple[str, ...]]) -> int:
     """How many heads lie side by side in the channels at a cut; 0 where that is not known."""
     for word in _declared(cut, declared) or ():
         if word.startswith("head*"):

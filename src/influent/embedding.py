@@ -95,8 +95,14 @@ def _uniform(net: Net, text: Text, named: Any, end: Tensor) -> Tensor:
 
 
 def _default(net: Net) -> str:
-    reads = net.reads
-    return "mask" if reads.special("mask") is not None else "pad" if reads.special("pad") is not None else "mean"
+    """The mask, else padding, but no vector of zeros where a norm divides by its length; else the mean."""
+    if net.reads.special("mask") is not None:
+        return "mask"
+    pad = net.reads.special("pad")
+    divides = any("RMS" in type(m).__name__ or type(m).__name__ == "T5LayerNorm" for m in net.module.modules())
+    if pad is None or (divides and not vectors(net, torch.tensor([[pad]])).any()):
+        return "mean"
+    return "pad"
 
 
 def _mean(net: Net) -> Tensor:

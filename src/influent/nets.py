@@ -187,10 +187,11 @@ def _unwrap(module: nn.Module) -> nn.Module:
 def _embedding(module: nn.Module) -> str | None:
     """The cut at which a text net turns tokens into vectors: the one that it names, or the only one there is."""
     found, twice = _asked(module), False
-    if (encoder := getattr(module, "get_encoder", None)) and getattr(module.config, "is_encoder_decoder", False):
+    whole: Any = module
+    if getattr(getattr(whole, "config", None), "is_encoder_decoder", False) and hasattr(whole, "get_encoder"):
         # Nets that read one text and write another may use the same for both: what they read comes first.
-        found = _asked(encoder()) or found
-        twice = found is not None and found is _asked(module.get_decoder())
+        found = _asked(whole.get_encoder()) or found
+        twice = found is not None and found is _asked(whole.get_decoder())
     every = [m for m in module.modules() if isinstance(m, nn.Embedding)]
     if found is None and len(every) == 1:
         found = every[0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
 
+import torch
+from torch import Tensor, nn
+
+from .axes import heads_at, layer_of
 from .cut import INPUT, OUTPUT, Cut, as_cut
 from .errors import QuestionError
-from .nets import Net
+from .nets import Net, as_net
 from .probe import CutInfo, Probe, cuts
 
 
@@ -59,3 +62,69 @@ def units_at(net: Net, at: str | None, x: Tensor) -> list[Cut]:
     text = at or net.layer
     cuts = [as_cut(place) for place in text.split(",")] if text else [middle(net, x)]
     return [cut if cut.units else Cut(f"{cut.text}/channel") for cut in cuts]
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """Where a transformer can be asked, as texts of cuts, in the order of its layers.
+
+    - `residual`: the stream behind each layer, all its neurons; `"…/token"` and `"…/channel"` sum them;
+    - `heads`: what each attention's heads give, before they are mixed, a head a unit;
+    - `neurons`: each layer's MLP neurons, behind their activation function, a neuron a unit.
+    """
+
+    residual: tuple[str, ...]
+    heads: tuple[str, ...]
+    neurons: tuple[str, ...]
+
+
+# The last module of an MLP by the end of its name: BERT, GPT, DistilBERT, Llama, BART, T5 and others.
+_LAST_OF_MLP = (
+    "output.dense", "mlp.c_proj", "lin2", "down_proj", "fc2", "wo", "dense_4h_to_h", "fc_out", "feed_forward.w2",
+)  # fmt: skip
+
+
+def transformer(net: Net | nn.Module) -> Transformer:
+    """The places of a transformer: its residual stream, its heads, its MLP neurons, known by the names of its modules.
+
+    Errors: `QuestionError` where it has none that are known.
+
+    >>> from transformers import BertConfig, BertModel
+    >>> transformer(BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2))).heads
+    ('encoder.layer.0.attention.output.dense:in/head',)
+    """
+    root = as_net(net).module
+    layers: dict[str, None] = {}
+    heads: list[str] = []
+    neurons: list[str] = []
+    for name, module in root.named_modules():
+        width, layer = _width_in(module), _layer_around(root, name)
+        if width and layer and heads_at(root, Cut(f"{name}:in"), width, {}):
+            heads.append(f"{name}:in/head")
+            layers[layer] = None
+        elif width and "att" not in name.lower() and name.endswith(_LAST_OF_MLP) and layer:
+            neurons.append(f"{name}:in/channel")
+    if not heads:
+        raise QuestionError(
+            "No attention of this net is known by the names of its modules: say which units, at=. `influent cuts` "
+            "lists the places; inf.Net(module, axes={'PLACE:in': ('token', 'head*12', 'channel')}) names heads."
+        )
+    inside = tuple(f"{layer}." for layer in layers)
+    return Transformer(tuple(layers), tuple(heads), tuple(n for n in neurons if n.startswith(inside)))
+
+
+def _width_in(module: nn.Module) -> int:
+    """How many channels a linear layer takes; 0 for other modules."""
+    layer = layer_of(module, input_side=True)
+    return layer.width if layer is not None and not list(module.children()) else 0
+
+
+def _layer_around(root: nn.Module, name: str) -> str:
+    """The layer that a module is in: the nearest of a list of modules of one kind, or nothing."""
+    while name:
+        above = name.rpartition(".")[0]
+        around = root.get_submodule(above)
+        if isinstance(around, nn.ModuleList | nn.Sequential) and len({type(m) for m in around}) == 1:
+            return name
+        name = above
+    return ""

@@ -112,8 +112,8 @@ class Sweep:
                 warnings.warn(
                     f"Input {row}: between the baseline and the point next to it the units of {key[0].text} miss the "
                     f"change by {float(off[row] / change[row]):.0%} of F(x) − F(x′), more than on all the rest of the "
-                    "path. The net has no bound there, as at a zero embedding under RMSNorm: take another baseline, "
-                    "for texts Line('mean', text).",
+                    "path. The net has no bound there, as near a zero embedding under RMSNorm. Take another "
+                    "baseline; for texts 'mask', 'mean', or another text: Line(net.read('...'), text).",
                     InfluentWarning, stacklevel=2,
                 )  # fmt: skip
                 return

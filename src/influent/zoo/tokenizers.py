@@ -32,9 +32,7 @@ def text_transform(transformers: Any, name: str, module: nn.Module) -> TextTrans
 def _limit(tokenizer: Any, config: Any, folder: Path) -> int | None:
     """The least of what the tokenizer, the net's table of positions and sentence-transformers say."""
     found = [tokenizer.model_max_length] if tokenizer.model_max_length < _ENDLESS else []
-    positions = next(
-        (n for key in ("max_position_embeddings", "n_positions") if (n := getattr(config, key, None))), None
-    )
+    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     if positions:
         # RoBERTa's positions begin behind that of padding.
         offset = config.pad_token_id + 1 if "roberta" in str(getattr(config, "model_type", "")) else 0
