@@ -130,6 +130,7 @@ EXPORTED = [
     "example",
     "expected_gradients",
     "experts",
+    "fidelity",
     "gradient",
     "gradient_times_activation",
     "gradient_times_input",
@@ -149,6 +150,7 @@ EXPORTED = [
     "smoothgrad",
     "square",
     "stability",
+    "transformer",
     "what_drives",
     "zoo",
 ]

@@ -1,5 +1,6 @@
 from . import axioms as axioms
 from . import experts as experts
+from . import fidelity as fidelity
 from . import stability as stability
 from . import zoo as zoo
 from .ablation import ablate as ablate
@@ -40,6 +41,7 @@ from .measures import square as square
 from .nets import Net as Net
 from .photos import example as example
 from .pixels import PixelTransform as PixelTransform
+from .places import transformer as transformer
 from .presets import comparative as comparative
 from .presets import conductance as conductance
 from .presets import conductance_of_units as conductance_of_units

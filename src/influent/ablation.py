@@ -200,3 +200,51 @@ class Moves:
             units[here, chosen[k // 2]] += (size[rows] * per_point(1 - 2 * (k % 2), units)).squeeze(1)
 
         return self.values(move, 2 * len(chosen))
+
+
+def patched(
+    net: Net, at: Cut, of: Quantity, line: Line, chunk: int, progress: Callable[[int], None] | None = None
+) -> Tensor:
+    """F(baseline, one unit as at the input) − F(baseline), unit by unit, `[instance, unit]` in float64, on the CPU.
+
+    `line` is resolved. What looks at the input is fixed at the line's end.
+
+    >>> line = Line(torch.zeros(1, 2), torch.tensor([[3.0, 5.0]])).resolve(Net(nn.Identity()))
+    >>> patched(Net(nn.Sequential(nn.Identity()).eval()), Cut("0"), Class(1), line, 4)
+    tensor([[0., 5.]], dtype=torch.float64)
+    """
+    of, many, place = of.bind(net), len(line.x), at.place
+    fixed: dict[Quantity, list[Tensor]] = {}
+    clean, base = [], []
+    with Probe(net, [], [place, *of.places], line.place, line.given, many) as probe:
+        for rows in torch.arange(many).split(chunk):
+            done = probe.run(line.x[rows.to(line.x.device)], rows, mode="value")
+            clean.append(done.read[place])
+            for leaf in leaves_of([of]):
+                picked = leaf.choose(done.read[leaf.place], about(line.labels, line.given, rows, many))
+                if picked is not None:
+                    fixed.setdefault(leaf, []).append(picked)
+    chosen = {leaf: torch.cat(parts) for leaf, parts in fixed.items()}
+    y = torch.cat(clean)
+    axis = unit_axis(net.module, at, y.shape, net.axes)
+    count, now = by_unit(y, axis).shape[1], torch.empty(0, 2, dtype=torch.long)
+
+    def edit(points: Tensor) -> Tensor:
+        rows, unit = now.T.to(points.device)
+        changed, here = points.contiguous().clone(), torch.arange(len(points), device=points.device)
+        to, clean = by_unit(changed, axis), by_unit(y[rows].contiguous(), axis)
+        for k in here[unit >= 0].tolist():
+            to[k, unit[k]] = clean[k, unit[k]]
+        return changed
+
+    with Probe(net, [], of.places, line.place, line.given, many, edits={place: edit}) as probe:
+        for flat in torch.arange(many * (1 + count)).split(chunk):
+            rows = flat // (1 + count)
+            now = torch.stack([rows, flat % (1 + count) - 1], 1)
+            done = probe.run(line.baseline[rows.to(line.baseline.device)], rows, mode="value")
+            picks = {leaf: c[rows.to(c.device)] for leaf, c in chosen.items()}
+            base.append(stacked_values([evaluated(of, done, picks.get, len(rows))]))
+            if progress is not None:
+                progress(len(rows))
+    values = torch.cat(base).reshape(many, 1 + count)
+    return values[:, 1:] - values[:, :1]

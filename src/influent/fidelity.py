@@ -1,15 +1,26 @@
-"""How far two answers agree: correlations over units, and how well a number tells two kinds of instance apart."""
+"""How far two answers agree: over units, over two kinds of instance, and slopes beside replaced units."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .ablation import patched
+from .ask import influence
 from .attribution import Attribution
+from .cut import Cut, as_cut
+from .distributions import Line
 from .errors import QuestionError
+from .measures import contribution
+from .nets import Net, as_net
+from .quantity import as_quantity
 from .shapes import spell_shape
+from .sweep import check_result
+from .through import Through
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,3 +129,107 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
     size = a.norm(dim=1) * b.norm(dim=1)
     return ((a * b).sum(1) / size).where(size > 0, torch.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class Patching:
+    """What putting a unit's clean activation into the corrupted run does, beside what slopes say that it does.
+
+    - `real`: F(corrupted, the unit clean) − F(corrupted), by cut, `values [instance, *unit]`, in units of F;
+    - `estimated`: the same by `"1 point"`, (clean − corrupted) · slope at the corrupted end, which is attribution
+      patching, and by the slopes along the whole path, which is the units' conductance.
+
+    Prints, for each estimate over all units of all cuts, the correlation with what is real and Σ|estimate − real| /
+    Σ|real|: means over the pairs, with 95 % intervals (bootstrap over pairs).
+    """
+
+    real: Mapping[Any, Attribution]
+    estimated: Mapping[str, Mapping[Any, Attribution]]
+
+    def agreement(self, estimate: str) -> Agreement:
+        """The correlation of an estimate with what is real, over the units of all cuts, pair by pair."""
+        a, b = _joined(self.estimated[estimate]), _joined(self.real)
+        return Agreement(_correlation(a, b), _correlation(_ranks(a), _ranks(b)))
+
+    def error(self, estimate: str) -> Tensor:
+        """Σ|estimate − real| / Σ|real| over the units of all cuts, `[instance]`."""
+        a, b = _joined(self.estimated[estimate]), _joined(self.real)
+        return (a - b).abs().sum(1) / b.abs().sum(1)
+
+    def __repr__(self) -> str:
+        units = _joined(self.real)
+        lines = [f"Patching: {len(units)} pairs, {units.shape[1]} units"]
+        for name in self.estimated:
+            found = self.agreement(name)
+            told = {"Pearson": found.pearson, "Spearman": found.spearman, "error": self.error(name)}
+            said = (f"{word} {_spelt(mean_interval(values))}" for word, values in told.items())
+            lines.append(f"  {name:<10} {'  '.join(said)}")
+        return "\n".join(lines)
+
+
+def patching(
+    net: Net | nn.Module, at: Cut | str | Sequence[Cut | str], of: Any, over: Line, chunk: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> Patching:  # fmt: skip
+    """How well slopes foretell what replacing units does, on the path from a corrupted input to a clean one.
+
+    `over` is the line between the two, `Line(net.read("…bad…"), net.read("…good…"))`, or between tensors; its rule and
+    n are those of the estimate along the path. `at` names units in one layer or several, heads (`"….o_proj:in/head"`)
+    or neurons (`"….down_proj:in/channel"`); a unit is replaced at all positions at once. The net runs once a unit and
+    pair. What `of` takes from the input (`Predicted`) is fixed at the clean one.
+    Errors: `QuestionError` for what is no line between two inputs, and as `influence`.
+    Source: activation patching, Meng et al. 2022 (arXiv:2202.05262), section 2; attribution patching, Nanda 2023; Syed
+    et al. 2023 (arXiv:2310.10348).
+
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).eval()
+    >>> found = patching(net, "0", Class(0), Line(torch.zeros(1, 2), torch.ones(1, 2), n=3))
+    >>> found.agreement("1 point").pearson.round(decimals=5)  # of a linear net, slopes say all
+    tensor([1.], dtype=torch.float64)
+    """
+    net, of = as_net(net), as_quantity(of)
+    places: list[Any] = list(at) if isinstance(at, list | tuple) else [at]
+    ats = [as_cut(place) for place in places]
+    if not isinstance(over, Line) or over.data is not None:
+        raise QuestionError("Patching goes from one input to another: over=Line(corrupted, clean).")
+    if any(isinstance(term, Through) for _, term in of.terms):
+        raise QuestionError("Patching compares values, and Through has none. Ask for its behaviour: of=Class(3).")
+    line = over.resolve(net)
+    ways = {"1 point": replace(line, rule="left", n=2, tol=None), f"{line.n} points": line}
+    found = {
+        name: influence(net, ats, of, way, contribution, chunk=chunk, progress=progress) for name, way in ways.items()
+    }
+    real = {}
+    for cut, frame in next(iter(found.values())).items():
+        values = patched(net, cut, of, line, chunk, progress).reshape(frame.values.shape).to(frame.values)
+        check_result(values, net, f"The patching of {cut.text}")
+        question = replace(frame.question, over=over, measure=patching)
+        real[cut] = replace(
+            frame, values=values, question=question, gap=None, residual=None, velocity="", note="units replaced"
+        )
+    return Patching(real, found)
+
+
+def mean_interval(values: Tensor, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+    """The mean of `values [n]` and the ends of its 95 % interval, by the bootstrap. Values that are NaN are left out.
+
+    Source: Efron 1979, the percentile interval.
+
+    >>> mean_interval(torch.ones(5))
+    (1.0, 1.0, 1.0)
+    """
+    known = values[~values.isnan()].double().cpu()
+    if not len(known):
+        return (float("nan"),) * 3
+    dice = torch.Generator().manual_seed(seed)
+    means = known[torch.randint(len(known), (draws, len(known)), generator=dice)].mean(1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return float(known.mean()), low, high
+
+
+def _spelt(interval: tuple[float, float, float]) -> str:
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*interval)
+
+
+def _joined(found: Mapping[Any, Attribution]) -> Tensor:
+    """The units of all cuts side by side, `[instance, unit]` in float64."""
+    return torch.cat([_rows(a) for a in found.values()], 1)
