@@ -20,13 +20,17 @@ from .huggingface import huggingface_net
 from .own import own_net
 from .sentences import minilm
 from .squeezenet import squeezenet
+from .textcnn import text_cnn_questions, text_cnn_sentiment
 from .timm import timm_net
 from .torchvision import torchvision_net
 from .transforms import taken_apart
 
-__all__ = ["efficientnet_lite0", "googlenet", "load", "minilm", "squeezenet"]
+__all__ = ["efficientnet_lite0", "googlenet", "load", "minilm", "squeezenet", "text_cnn_questions", "text_cnn_sentiment"]
 
-_OURS = {"efficientnet-lite0": efficientnet_lite0, "googlenet": googlenet, "squeezenet": squeezenet, "minilm": minilm}
+_OURS = {
+    "efficientnet-lite0": efficientnet_lite0, "googlenet": googlenet, "squeezenet": squeezenet,
+    "textcnn-sentiment": text_cnn_sentiment, "textcnn-questions": text_cnn_questions, "minilm": minilm,
+}  # fmt: skip
 _LIBRARIES = {"torchvision": torchvision_net, "timm": timm_net}
 _DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -37,8 +41,9 @@ def load(
 ) -> Net:  # fmt: skip
     """A net by name, as the command line's `--net` writes it, in evaluation mode with frozen weights.
 
-    - `name`: one of the zoo (`efficientnet-lite0`, `googlenet`, `squeezenet`, `minilm`); `torchvision:NAME`,
-      `timm:NAME`, `hf:NAME_OR_FOLDER`, where those libraries are installed; or `package.module:function`, your own;
+    - `name`: one of the zoo (`efficientnet-lite0`, `googlenet`, `squeezenet`; `textcnn-sentiment`, `textcnn-questions`
+      and `minilm`, which read texts); `torchvision:NAME`, `timm:NAME`, `hf:NAME_OR_FOLDER`, where those libraries are
+      installed; or `package.module:function`, your own;
     - `weights`: a file, safetensors or a `.pth` of tensors, instead of the net's own; "random" for none. Own ones are
       looked for on this machine and never downloaded; nothing is unpickled but tensors;
     - `labels`: a file of class names, one a line, or JSON;
