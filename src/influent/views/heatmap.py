@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from influent.errors import QuestionError
@@ -26,6 +26,27 @@ class Shade:
     ink: str
     chosen: bool
     title: str
+
+
+def box_of(rows: int, columns: int, cell: tuple[float, float], least: float = 300) -> dict[str, float]:
+    """The edges of the cells of a map, each `cell` wide and high, and the size of the picture, `least` wide.
+
+    >>> box_of(2, 10, cell=(44, 26))["width"]
+    624
+    """
+    right, bottom = LEFT + cell[0] * columns, TOP + cell[1] * rows
+    # The colour bar and its marks need a hundred units.
+    return {
+        "left": LEFT, "top": TOP, "right": right, "bottom": bottom, "bar": max(bottom, TOP + 100),
+        "width": max(right + RIGHT, least), "height": max(bottom + BOTTOM, TOP + 100 + 12),
+        "wide": cell[0], "high": cell[1],
+    }  # fmt: skip
+
+
+def ladder_of(box: dict[str, float], colour: Callable[[float], str]) -> list[tuple[float, float, str]]:
+    """Top, height and colour of each step of a colour bar, from the colour of 1 down to that of 0."""
+    height = (box["bar"] - TOP) / STEPS
+    return [(TOP + height * k, height, colour(1 - (k + 0.5) / STEPS)) for k in range(STEPS)]
 
 
 @dataclass(frozen=True)
@@ -76,12 +97,7 @@ class HeatMap:
     @property
     def box(self) -> dict[str, float]:
         """The edges of the cells, and the size of the picture."""
-        right, bottom = LEFT + WIDE * len(self.columns), TOP + HIGH * len(self.rows)
-        # The colour bar and its marks need a hundred units.
-        return {
-            "left": LEFT, "top": TOP, "right": right, "bottom": bottom, "bar": max(bottom, TOP + 100),
-            "width": max(right + RIGHT, 300), "height": max(bottom + BOTTOM, TOP + 100 + 12),
-        }  # fmt: skip
+        return box_of(len(self.rows), len(self.columns), (WIDE, HIGH))
 
     @property
     def cells(self) -> list[Shade]:
@@ -110,8 +126,7 @@ class HeatMap:
     @property
     def ladder(self) -> list[tuple[float, float, str]]:
         """Top, height and colour of each step of the colour bar, the highest value first."""
-        height = (self.box["bar"] - TOP) / STEPS
-        return [(TOP + height * k, height, sequential_colour(1 - (k + 0.5) / STEPS)) for k in range(STEPS)]
+        return ladder_of(self.box, sequential_colour)
 
     @property
     def marks(self) -> list[tuple[float, str, bool]]:
@@ -139,7 +154,7 @@ class HeatMap:
 
     def svg(self) -> str:
         """The heat map as SVG: a fragment of a page, and a file."""
-        return rendered("heatmap.html", map=self, box=self.box, wide=WIDE, high=HIGH)
+        return rendered("heatmap.html", map=self, box=self.box, heading=f"{self.title}, in %", style="")
 
     def _repr_html_(self) -> str:
         return self.svg()

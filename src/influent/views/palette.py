@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 from torch import Tensor
@@ -30,6 +33,15 @@ def signed_colours(values: Tensor, most: float) -> np.ndarray:
     """RGB in 0..1, `[row, column] → [row, column, 3]`: symmetric around white, saturated at ± `most`."""
     scaled = (values.detach().double().cpu().numpy() / most).clip(-1, 1)
     return np.asarray(colormaps[DIVERGING]((scaled + 1) / 2)[..., :3])
+
+
+def signed_hex(values: Sequence[float], most: float) -> list[str]:
+    """The colours `#rrggbb` of signed values: symmetric around white, saturated at ± `most`.
+
+    >>> signed_hex([-2.0, -1.0, 0.0, 1.0], most=1.0)
+    ['#053061', '#053061', '#f7f6f6', '#67001f']
+    """
+    return [to_hex(colour) for colour in signed_colours(torch.tensor([list(values)], dtype=torch.float64), most)[0]]
 
 
 SIGNS = {"safe": ("#d2691e", "#2f7fc1"), "paper": ("#2e8b3d", "#c8322b")}
