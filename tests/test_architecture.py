@@ -60,7 +60,7 @@ LAYERS = [
     {"zoo"},
     {"views"},
     {"explain"},
-    {"reports", "essences"},
+    {"reports", "essences", "explain_text"},
     {"specialists"},
     {"commands"},
     {"cli"},

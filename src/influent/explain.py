@@ -91,7 +91,7 @@ def explain_photo(request: Request, photo: Picture, out: Path, progress: Progres
         at = middle(request.net, x) if place is None else as_cut(place)
         made = explain(request.net, x, at, *request.words(x), top=request.top, chunk=request.chunk, progress=progress)
         answers = [(answer.name, answer.title, answer.attribution) for answer in made.answers]
-        _store(answers, _about(request, photo, made.predictions), work)
+        store_answers(answers, _about(request, photo, made.predictions), work)
         write_page(made, photo.name, work, perf_counter() - started)
         seal(work)
     return made
@@ -112,7 +112,7 @@ def _about(request: Request, photo: Picture, predictions: Sequence[tuple[str, fl
     }
 
 
-def _store(answers: Sequence[tuple[str, str, Attribution]], about: dict[str, Any], folder: Path) -> None:
+def store_answers(answers: Sequence[tuple[str, str, Attribution]], about: dict[str, Any], folder: Path) -> None:
     """Name, title and attribution of each answer: the first at the top, further ones in folders of their names."""
     for k, (name, title, attribution) in enumerate(answers):
         place = folder / name if k else folder
@@ -148,7 +148,7 @@ def conductance_of_photo(request: Request, photo: Picture, out: Path, progress: 
         began = beginning(net, over) if isinstance(over, Line) and predictions else None
         made = Layers(f"Where does {quantity.describe(net)} flow?", tuple(found.values()), began)
         answers = [(f"layer-{k + 1}", f"Conductance at {cut.text}", a) for k, (cut, a) in enumerate(found.items())]
-        _store(answers, _about(request, photo, named), work)
+        store_answers(answers, _about(request, photo, named), work)
         title = f"{photo.name}: {made.title}"
         text = layers_page(title, named, made.found, str(began or ""), request.top, perf_counter() - started)
         (work / PAGE).write_text(text, encoding="utf-8")

@@ -18,6 +18,8 @@ from .distribution import Heard
 from .rows import Key, Rows, exact_type, take
 from .shapes import per_point
 
+NEAR = 1 / 32
+"""How long a path's first segment may be to say something of the baseline itself."""
 Count = Callable[[Rows, Callable[[Cut], Tensor]], None]
 
 
@@ -82,7 +84,7 @@ class Ribbon:
         for key, total in self.residual.items():
             off = abs(changes[key[1]] - segment_sum(low, high, key, self.left)) + doubts[key[1]]
             total[instance] += off
-            if float(low.alpha) == 0.0:
+            if float(low.alpha) == 0.0 and float(high.alpha) <= NEAR:
                 self.boundary[key][instance] = off
         for q in self.flowing:
             self.change[instance, q] += changes[q]

@@ -255,7 +255,7 @@ def test_squeezenet_without_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_load_by_name(lite: Net) -> None:
     assert load("efficientnet-lite0").layer == lite.layer
     with pytest.raises(
-        InputError, match=r"no net 'googlnet'; it has efficientnet-lite0, googlenet, .*textcnn-questions\. Did you mean"
+        InputError, match=r"no net 'googlnet'; it has efficientnet-lite0, googlenet, .*minilm\. Did you mean"
     ):
         load("googlnet")
 

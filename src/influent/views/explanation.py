@@ -109,7 +109,7 @@ def explain(
 def _answer(
     net: Net, x: Tensor, a: Attribution, ranked: Ranking, pixels: Sequence[Tensor], own: Tensor, name: str
 ) -> Answer:
-    title = f"Why {_in_words(a.question.of, net)}?"
+    title = f"Why {in_words(a.question.of, net)}?"
     return Answer(
         title=title,
         name=name,
@@ -120,7 +120,7 @@ def _answer(
     )
 
 
-def _in_words(of: Any, net: Net) -> str:
+def in_words(of: Any, net: Net) -> str:
     """`espresso`, `espresso and not cup`, or the quantity as it is typed."""
     terms = of.terms
     if [weight for weight, _ in terms] == [1.0, -1.0]:

