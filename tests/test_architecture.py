@@ -376,7 +376,9 @@ def test_every_public_class_and_function_says_what_it_is(file: Path) -> None:
     said = {"forward"} | {
         m.name for f in FILES for m in ast.walk(tree(f)) if isinstance(m, Function) and ast.get_docstring(m)
     }
-    silent = [n.name for n in tops if not ast.get_docstring(n)]
+    # The types of one call more are said below it, by the function itself.
+    typed = [n for n in tops if any(getattr(d, "id", "") == "overload" for d in n.decorator_list)]
+    silent = [n.name for n in tops if not ast.get_docstring(n) and n not in typed]
     silent += [m.name for m in inner if m.name[0] != "_" and not ast.get_docstring(m) and m.name not in said]
     assert silent == []
 

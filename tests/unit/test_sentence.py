@@ -11,13 +11,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
+import influent as inf
 from influent.errors import QuestionError, StoreError
 from influent.text import Piece, TextTransform, Words
+from influent.views.headmap import HeadMap
 from influent.views.palette import luminance, signed_hex
 from influent.views.reading import Reading, Row
 from influent.views.sentence import Sentence
 from influent.views.text import harmless, painted
+from influent.views.text_page import TextSection, text_page
 
 CODES = re.compile(r"\x1b\[(?:48;2;\d+;\d+;\d+|38;2;\d+;\d+;\d+|0)m")
 FAMILY, THUMB = "👩\u200d👩\u200d👧", "👍🏽"
@@ -267,3 +271,88 @@ def test_a_page_that_cannot_be_written_is_a_lesson(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be written"):
         reading().save(tmp_path / "file" / "r.html")
+
+
+# What a net made of a text
+
+
+READ = TextTransform(Words(["not", "good"]), least=3)
+
+
+class Scored(nn.Module):
+    """Class 0 is Σ of all channels of all tokens, class 1 its negative: `[text, token, channel] → [text, 2]`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        score = x.sum((1, 2))
+        return torch.stack([score, -score], 1)
+
+
+def asked(at: str = "INPUT/token", of: inf.Quantity | None = None, rows: int = 2, **manners) -> inf.Attribution:
+    """Contributions to class 0: text by text and token by token, twice the numbers 0, 1, 2, ..."""
+    net = inf.Net(Scored().eval(), **(manners or {"axes": {"INPUT": ("token", "channel")}}))
+    x = torch.arange(3.0 * rows).reshape(rows, 3, 1).expand(-1, -1, 2).contiguous()
+    return inf.influence(net, at, of or inf.Class(0), inf.Line(0 * x, x, n=3), inf.contribution)
+
+
+def test_show_draws_a_row_for_each_text_with_its_words_summed():
+    text = READ(["not so good", "good"])
+    for a in (asked(), asked("INPUT")):
+        made = inf.show(a, on=text)
+        assert str(made).splitlines()[1:] == [
+            "text 0  +6 in all  not(+0) so(+2) good(+4)", "text 1  +6 in all  good(+6)",
+        ]  # fmt: skip
+    assert inf.show(asked(), on=text).caption == "INPUT/token for class 0"
+
+
+def test_a_row_taken_out_is_that_text():
+    both, alone = READ(["not so good", "good"]), READ(["good"])
+    assert str(inf.show(asked()[1], on=both)).endswith("\ntext 1  +6 in all  good(+6)")
+    assert str(inf.show(asked()[1], on=alone)).endswith("\ntext 0  +6 in all  good(+6)")
+
+
+@pytest.mark.parametrize(
+    ("a", "on", "says"),
+    [
+        (lambda: asked("INPUT/channel"), "good",
+         ("show draws the words of a text, and these units have the axes channel. Ask by token, where there are "
+          'tokens: at="INPUT/token".')),
+        (lambda: asked("INPUT", labels=["a", "b"]), "good",
+         ("show draws the words of a text, and these units have axes that are not known. Say what they count: "
+          'inf.Net(module, axes={"INPUT": ("token", "channel")}).')),
+        (asked, "one two three four",
+         ("These values are of 2 × 3 tokens (texts × tokens), and on= has 1 × 4. Give the texts that were "
+          "explained, as net.read gave them.")),
+        (lambda: asked(rows=3), ["not", "good"],
+         ("These values are of 3 × 3 tokens (texts × tokens), and on= has 2 × 3. Give the texts that were "
+          "explained, as net.read gave them.")),
+        (lambda: asked().mean(["cat", "dog"]), ["not", "good"],
+         ("These values are of 2 × 3 tokens (texts × tokens), and on= has 2 × 3. Give the texts that were "
+          "explained, as net.read gave them.")),
+        (lambda: asked(of=inf.Classes([0, 1])), ["not", "good"],
+         "show draws one quantity, and this question has several. Ask for one: of=inf.Class(0)."),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_of_these_is_a_lesson(a, on, says):
+    with pytest.raises(QuestionError) as caught:
+        inf.show(a(), on=READ(on))
+    assert str(caught.value) == says
+
+
+# A page
+
+
+def test_the_page_of_a_text_has_its_predictions_questions_units_heads_and_small_print():
+    asked = TextSection(
+        "Why <negative>?", sentence("not good", [-2.0, 1.0]), "gap 1e-7", reading(), HeadMap("Heads", [[1.0]]),
+        {"question": "at='<emb>'", "velocity": ""},
+    )  # fmt: skip
+    page = text_page(
+        "A & B", "not\n<b>good</b>", [("<neg>", 0.9), ("pos", 0.1)], [asked, TextSection("And?", asked.sentence)], 1.25
+    )
+    assert not re.search("<(b|neg|negative|emb)>", page) and not re.search(r"(src|href)=|url\(|@import", page)
+    for text in ("<title>A &amp; B</title>", "not\n&lt;b&gt;good&lt;/b&gt;</bdi>", "90.0 %", "Why &lt;negative&gt;?",
+                 "the strongest: 2.", "Completeness: gap 1e-7", "What the units read", "layer 0, head 0: +1",
+                 "at=&#39;&lt;emb&gt;&#39;", "Made by influent in 1.2 s."):  # fmt: skip
+        assert text in page, text
+    assert page.count("<h2>") == 2 and page.count("Completeness") == 1 and "velocity" not in page
+    assert page.count("<bdi dir") == 1 + 1 + 2 + 1

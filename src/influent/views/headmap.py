@@ -12,7 +12,7 @@ from influent.errors import QuestionError
 from .heatmap import HIGH, TOP, WIDE, Shade, box_of, ladder_of
 from .page import rendered
 from .palette import ink, signed_hex
-from .text import painted
+from .text import ends, painted
 
 SMALL, MANY = 18, 24
 """Side of a cell without a number; heads in a layer from which cells have none."""
@@ -173,6 +173,4 @@ class HeadMap:
                 for mark, cell in zip(marks, row, strict=True)
             )  # fmt: skip
             lines.append(f"{i:>{first}} {''.join(painting)}")
-        against, favour = signed_hex([-1.0, 1.0], 1.0)
-        ends = painted(f" against {-self.most:+.3g} ", against), painted(f" for {self.most:+.3g} ", favour)
-        return "\n".join([*lines, " ".join(ends)])
+        return "\n".join([*lines, ends(self.most)])

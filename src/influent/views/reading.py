@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from influent.atomic import write_whole
+from influent.attribution import Attribution
 from influent.errors import QuestionError
+from influent.quantity import Quantity
+from influent.text import Text
 
 from .page import rendered
 from .palette import signed_hex
 from .sentence import Sentence
-from .text import aligned, harmless, painted
+from .text import aligned, ends, harmless
 
 LONG = 100
 """Characters of a sentence from which in a terminal it stands below its name, not beside it."""
@@ -63,9 +68,7 @@ class Reading:
 
     def ansi(self) -> str:
         """The rows for terminals with 24-bit colours."""
-        ends = ((" against", -self.most, self.scale[0]), (" for", self.most, self.scale[-1]))
-        legend = " ".join(painted(f"{word} {value:+.3g} ", colour) for word, value, colour in ends)
-        return "\n".join([*self._lines([row.sentence.ansi(self.most) for row in self.rows]), legend])
+        return "\n".join([*self._lines([row.sentence.ansi(self.most) for row in self.rows]), ends(self.most)])
 
     def __str__(self) -> str:
         return "\n".join(self._lines([row.sentence.plain() for row in self.rows]))
@@ -93,3 +96,41 @@ class Reading:
     def __repr__(self) -> str:
         texts = f"{len(self.rows)} sentence{'s' * (len(self.rows) != 1)}"
         return f"Reading({self.caption!r}, {texts}): print(...), .ansi() or .save('name.html')"
+
+
+def reading_of(a: Attribution, on: Text) -> Reading:
+    """An attribution of one quantity as a reading: a row for each text of `on`, the tokens of a word summed.
+
+    Its values are `[instance, token]`, or have other axes as well, which are summed. Errors: `QuestionError` for units
+    without tokens, and for other texts than the explained ones.
+    """
+    of = a.question.of
+    if not isinstance(of, Quantity):
+        raise QuestionError("show draws one quantity, and this question has several. Ask for one: of=inf.Class(0).")
+    if a.axes is None or "token" not in a.axes:
+        place = a.question.at.place.text
+        known = f"have the axes {', '.join(a.axes)}" if a.axes else "have axes that are not known"
+        way = (
+            f'Ask by token, where there are tokens: at="{place}/token".'
+            if a.axes
+            else f'Say what they count: inf.Net(module, axes={{"{place}": ("token", "channel")}}).'
+        )
+        raise QuestionError(f"show draws the words of a text, and these units {known}. {way}")
+    values = a.by("token").values.detach().cpu().double()
+    count, tokens = on.ids.shape
+    # A row taken out of several is its text's by number; else there are as many texts as rows, in their order.
+    numbers = range(count) if len(values) == count else a.instances
+    named = all(isinstance(name, int) for name in a.instances)
+    if not named or values.shape[1] != tokens or any(k not in range(count) for k in numbers):
+        raise QuestionError(
+            f"These values are of {len(values)} × {values.shape[1]} tokens (texts × tokens), and on= has {count} × "
+            f"{tokens}. Give the texts that were explained, as net.read gave them."
+        )
+    rows = []
+    for row, k in zip(values, numbers, strict=True):
+        every = torch.zeros(count, tokens, dtype=row.dtype)
+        every[k] = row
+        sentence = Sentence(on.texts[k], on.pieces(every, k))
+        rows.append(Row(f"text {k}", f"{sum(p.value for p in sentence.pieces):+.4g} in all", sentence))
+    said = repr(of) if a.net is None else of.describe(a.net)
+    return Reading(f"{a.question.at.text} for {said}", rows)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.colors import to_rgb
 
-from .palette import ink
+from .palette import ink, signed_hex
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -43,3 +43,9 @@ def painted(text: str, colour: str) -> str:
     """
     ground, front = (";".join(str(round(255 * c)) for c in to_rgb(shade)) for shade in (colour, ink(colour)))
     return re.sub(r"[^\r\n]+", lambda m: f"\x1b[48;2;{ground}m\x1b[38;2;{front}m{m[0]}\x1b[0m", text)
+
+
+def ends(most: float) -> str:
+    """The legend of signed colours: what blue and red are, and where they saturate."""
+    against, favour = signed_hex([-1.0, 1.0], 1.0)
+    return painted(f" against {-most:+.3g} ", against) + " " + painted(f" for {most:+.3g} ", favour)

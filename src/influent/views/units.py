@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -20,10 +20,12 @@ from influent.measures import contribution, gradient, gradient_times_activation
 from influent.nets import Net
 from influent.quantity import Quantity
 from influent.sweep import Measure
+from influent.text import Text
 
 from .figure import Cell, Figure
 from .heat import heat
 from .overlay import overlay, scaled_pixels
+from .reading import Reading, reading_of
 
 LEGEND = (
     "Top row: the photo's own pixels, each colour scaled by the size of its influence; dark does not matter. "
@@ -148,13 +150,18 @@ def input_figure(values: Tensor, photo: np.ndarray, title: str) -> Figure:
     return Figure(title, "Red speaks for, blue against; scaled pixels: dark does not matter.", (cells,))
 
 
-def show(a: Attribution, on: Tensor, top: int = 3, chunk: int = 16) -> Figure:
-    """An attribution as a picture over the input `on [1, channel, row, column]`.
+@overload
+def show(a: Attribution, on: Tensor, top: int = 3, chunk: int = 16) -> Figure: ...
+@overload
+def show(a: Attribution, on: Text, top: int = 3, chunk: int = 16) -> Reading: ...
+def show(a: Attribution, on: Tensor | Text, top: int = 3, chunk: int = 16) -> Figure | Reading:
+    """An attribution as a picture over the input: `on [1, channel, row, column]`, or the `Text` that a net read.
 
-    At the input: heat map, overlay, scaled pixels. Inside the net: the `top` units with each unit's own pixels,
-    beside integrated gradients. In a notebook the result shows itself; `.save("units.png")` writes it.
+    Of photos: at the input, heat map, overlay and scaled pixels; inside the net, the `top` units with each unit's own
+    pixels, beside integrated gradients. Of texts: each text with its words coloured, for values by token. In a notebook
+    the result shows itself; `.save("units.png")`, of texts `.save("words.html")`, writes it.
 
-    Errors: `QuestionError` for several rows, and for inputs that are no pictures.
+    Errors: `QuestionError` for several rows of photos, for several quantities, and for what is neither photo nor text.
     Source: Leino et al. 2018, Fig 1.
 
     >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
@@ -164,6 +171,8 @@ def show(a: Attribution, on: Tensor, top: int = 3, chunk: int = 16) -> Figure:
     """
     if not isinstance(a, Attribution):
         raise QuestionError("show takes one attribution; this is a dictionary of several: inf.show(r['conv1'], on=x).")
+    if isinstance(on, Text):
+        return reading_of(a, on)
     if len(a.instances) != 1 or not isinstance(a.question.of, Quantity):
         raise QuestionError(f"show draws one row of one quantity. Choose one: inf.show(a[{a.instances[0]!r}], on=x).")
     if a.net is None:
