@@ -355,7 +355,7 @@ def test_statements_are_counted() -> None:
 def exported() -> list[str]:
     """The public names of `influent`; its files, which any import adds, are none, but for these."""
     names = [n for n in dir(influent) if not n.startswith("_")]
-    modules = ("axioms", "experts", "stability", "zoo")
+    modules = ("axioms", "experts", "fidelity", "stability", "zoo")
     return sorted(n for n in names if n in modules or not isinstance(getattr(influent, n), ModuleType))
 
 

