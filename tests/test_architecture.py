@@ -55,6 +55,7 @@ LAYERS = [
         "places",
         "saturate",
         "shared",
+        "ngrams",
     },
     {"experts"},
     {"zoo"},
@@ -141,6 +142,7 @@ EXPORTED = [
     "load",
     "magnitude",
     "parse",
+    "phrases",
     "prune",
     "rank_agreement",
     "saliency",
@@ -151,6 +153,7 @@ EXPORTED = [
     "square",
     "stability",
     "transformer",
+    "units_like",
     "what_drives",
     "zoo",
 ]

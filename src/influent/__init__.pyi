@@ -39,6 +39,8 @@ from .measures import gradient_times_activation as gradient_times_activation
 from .measures import magnitude as magnitude
 from .measures import square as square
 from .nets import Net as Net
+from .ngrams import phrases as phrases
+from .ngrams import units_like as units_like
 from .photos import example as example
 from .pixels import PixelTransform as PixelTransform
 from .places import transformer as transformer
