@@ -68,7 +68,7 @@ def test_a_page_shows_the_text_unchanged(made):
 
 @given(sentences())
 def test_nothing_is_lost_where_pieces_that_cut_a_sign_become_one(made):
-    shown = math.fsum(p.value for p in made._whole())
+    shown = math.fsum(p.value for p in made.shown)
     assert shown == pytest.approx(math.fsum(p.value for p in made.pieces), abs=1e-6)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -49,7 +50,7 @@ class Reading:
     caption: str
     rows: Sequence[Row]
 
-    @property
+    @cached_property
     def most(self) -> float:
         """The largest |value| of all, where the colours saturate; 1 where all are 0."""
         return max((row.sentence.largest for row in self.rows), default=0.0) or 1.0

@@ -6,6 +6,7 @@ import math
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from influent.errors import QuestionError
 from influent.text import Piece
@@ -70,7 +71,7 @@ class Sentence:
     @property
     def largest(self) -> float:
         """The largest |value| of what is shown; 0 without pieces."""
-        return max((abs(piece.value) for piece in self._whole()), default=0.0)
+        return max((abs(piece.value) for piece in self.shown), default=0.0)
 
     def html(self, most: float | None = None) -> str:
         """A fragment of a page: light in dark mode, too, so that a colour means the same; a pointer reads the value."""
@@ -93,7 +94,7 @@ class Sentence:
     def _parts(self, most: float | None) -> list[Part]:
         if most is not None and not 0 < most < math.inf:
             raise QuestionError(f"most={most!r}: the value at which colours saturate is above 0.")
-        pieces = self._whole()
+        pieces = self.shown
         *colours, ground = signed_hex([*(p.value for p in pieces), 0.0], most or self.largest or 1.0)
         parts, end = [], 0
         for piece, colour in zip(pieces, colours, strict=True):
@@ -104,7 +105,8 @@ class Sentence:
             end = end if special else piece.end
         return [*parts, Part(self.text[end:], None, False, ground)] if end < len(self.text) else parts
 
-    def _whole(self) -> list[Piece]:
+    @cached_property
+    def shown(self) -> list[Piece]:
         """The pieces without white space around them, none of which ends inside of what is read as one sign."""
         found: list[Piece] = []
         for piece in self.pieces:
