@@ -153,7 +153,7 @@ def phrases(
     >>> net = zoo.load("textcnn-sentiment")
     >>> found = phrases(net, net.layer, range(256), ["a good film", "a bad film", "good fun"], Class("positive"), n=9)
     >>> [p.phrase for p in found.phrases]
-    ['good fun', 'good film']
+    ['good fun', 'good film', 'film']
     """
     net, cut, of = as_net(net), _one_axis(at), as_quantity(of)
     if isinstance(texts, str) or not texts:
@@ -209,7 +209,7 @@ def _class_of(net: Net, of: Quantity) -> int | None:
 
 
 def span(values: Sequence[float], ends: Sequence[bool], longest: int, carry: float) -> tuple[int, int] | None:
-    """The shortest run of at most `longest` values with a sum of `carry` of the largest such sum; None where none is > 0.
+    """The shortest run of at most `longest` values with `carry` of the largest such sum; None where none is > 0.
 
     It begins and ends where `ends` is true. Of several the one of largest sum, then the first.
 
