@@ -156,11 +156,11 @@ def _questions(request: Request, said: Sequence[Said]) -> list[Quantity]:
             "This net makes a vector of a text, and says nothing: say what is asked. "
             "--of \"Similarity('another text')\""
         )
-    named = [_by_name(request.net, one.quantity) for one in said[:2]]
+    named = [by_name(request.net, one.quantity) for one in said[:2]]
     return named if len(named) == 1 else [named[0], named[0] - named[1]]
 
 
-def _by_name(net: Net, of: Quantity) -> Quantity:
+def by_name(net: Net, of: Quantity) -> Quantity:
     """A class by its name, where the name is its own."""
     if isinstance(of, Class) and isinstance(of.index, int) and net.labels is not None:
         name = net.label(of.index)
