@@ -10,7 +10,7 @@ from typing import Any
 
 from influent.errors import InputError
 
-from .options import DEFAULTS, TEXT_NET, add_execution, add_net, load_net, settings
+from .options import add_execution, add_net, load_net, settings, text_net
 from .terminal import Bar, print_place
 
 
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     from influent.harvest import RULES, Search, harvest
 
     corpus = read_corpus(options.corpus)
-    name = chosen["net"] if chosen["net"] != DEFAULTS["net"] else TEXT_NET
+    name = text_net(options, chosen)
     baseline = (chosen["baseline"] or [None])[0] if isinstance(chosen["baseline"], list) else chosen["baseline"]
     search = Search(
         load_net({**chosen, "net": name}), name, options.like, options.sentence, _numbers(options.units), chosen["at"],
