@@ -289,7 +289,7 @@ def unit_name(net: Net, cut: Cut, unit: Ranked) -> str:
 
 
 def text_lines(name: str, made: TextExplanation, colours: bool = False) -> list[str]:
-    """What the command prints: what the net says, then each question with the words and the units, in colours or not."""
+    """What the command prints: what the net says, then each question with its words and units, in colours or not."""
     said = " · ".join(f"{one.name} {one.probability:.1%}" for one in made.predictions[:3])
     lines = [f"{name} on this text: {said}" if said else f"{name} on this text"]
     for answer in made.answers:
