@@ -304,9 +304,7 @@ def _encoded(tokenizer: Any, texts: list[str], most: int | None) -> _Encoded:
         [None if s or a == b else (a, b) for s, (a, b) in zip(special, offsets, strict=True)]
         for special, offsets in zip(made["special_tokens_mask"], made["offset_mapping"], strict=True)
     ]
-    words = [
-        [None if s is None else w for s, w in zip(row, made.word_ids(k), strict=True)] for k, row in enumerate(spans)
-    ]
+    words = [_by_word(text, row, made.word_ids(k)) for k, (text, row) in enumerate(zip(texts, spans, strict=True))]
     more = {key: made[key] for key in made if key not in (IDS, MASK, "offset_mapping", "special_tokens_mask")}
     pad = tokenizer.pad_token_id
     return _Encoded(
@@ -314,6 +312,25 @@ def _encoded(tokenizer: Any, texts: list[str], most: int | None) -> _Encoded:
         [list(map(str, tokenizer.convert_ids_to_tokens(row))) for row in made[IDS]], more,
         0 if pad is None else pad,
     )  # fmt: skip
+
+
+def _by_word(text: str, spans: list[Span | None], words: Sequence[int | None]) -> list[int | None]:
+    """The number of each token's word: as the tokenizer has it, and one more behind each space.
+
+    To a tokenizer that does not cut texts into words first (Llama 2, Gemma), a whole text is one.
+    """
+    found: list[int | None] = []
+    number, last, end = -1, None, 0
+    for span, word in zip(spans, words, strict=True):
+        if span is None:
+            found.append(None)
+            continue
+        apart = text[end : span[0] + 1]
+        if number < 0 or word != last or (span[0] >= end and apart.split() != [apart]):
+            number += 1
+        last, end = word, max(end, span[1])
+        found.append(number)
+    return found
 
 
 def _listed(texts: str | Sequence[str], empty: bool = False) -> list[str]:
