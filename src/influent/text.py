@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,11 +19,13 @@ from .shapes import Stored, spell_shape
 Span = tuple[int, int]
 IDS, MASK, DECODER_IDS, DECODER_MASK = "input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask"
 
-# Words, the n't of "isn't", 's; else one sign, with what joins emoji and accents to it.
-_MARKS = "\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f"
-_WORDS = (
-    rf"[\w{_MARKS}]+?(?=n['’]t\b)|n['’]t\b|['’][\w]+|[\w{_MARKS}]+"
-    rf"|[^\w\s](?:[\ufe0f\u20e3{_MARKS}\U0001f3fb-\U0001f3ff]|\u200d[^\w\s])*"
+# Accents and vowel signs, of all scripts; what joins letters, and what is joined to emoji.
+_MARKS = "".join(chr(c) for c in range(0x300, 0x20000) if unicodedata.category(chr(c))[0] == "M")
+_LETTERS = rf"[\w{_MARKS}\u200c\u200d]"
+# Words, the n't of "isn't", 's; else a flag, or one sign with what belongs to it.
+_WORDS = re.compile(
+    rf"{_LETTERS}+?(?=[nN]['’][tT]\b)|[nN]['’][tT]\b|['’]\w+|{_LETTERS}+|[\U0001f1e6-\U0001f1ff]{{2}}"
+    rf"|[^\w\s](?:[{_MARKS}\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]|\u200d[^\w\s])*"
 )
 
 
@@ -150,7 +153,7 @@ class Words:
 
     def numbered(self, text: str) -> tuple[list[int], list[Span]]:
         """The numbers of a text's words, and where they stand."""
-        found = list(re.finditer(_WORDS, text))
+        found = list(_WORDS.finditer(text))
         words = [(m[0].lower() if self.lower else m[0]).replace("’", "'") for m in found]
         return [self._numbers.get(word, 1) for word in words], [m.span() for m in found]
 
