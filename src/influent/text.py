@@ -232,13 +232,19 @@ class TextTransform:
     def number(self, token: int | str) -> int:
         """A token's number, from its number or from its text.
 
-        Errors: `QuestionError` for a text that is no single token.
+        Errors: `QuestionError` for a text that is no single token, or one that is not known.
         """
         if isinstance(token, int):
             return token
         if not isinstance(self.tokenizer, Words) and (whole := self.tokenizer.get_vocab().get(token)) is not None:
             return int(whole)
         numbers = self.numbers(token)
+        unknown = 1 if isinstance(self.tokenizer, Words) else self.tokenizer.unk_token_id
+        if numbers == [unknown]:
+            raise QuestionError(
+                f"{token!r} is none of this net's tokens: it reads {self.name(numbers[0])} in its place. Name one that "
+                "it knows, or a number."
+            )
         if len(numbers) != 1:
             parts = ", ".join(f"{n} ({self.name(n)!r})" for n in numbers) or "none"
             raise QuestionError(
@@ -342,6 +348,12 @@ def _listed(texts: str | Sequence[str], empty: bool = False) -> list[str]:
         raise InputError(f"This net reads texts, not a {type(texts).__name__}: net.read('this is not good').")
     if not empty and (not rows or not all(text.strip() for text in rows)):
         raise InputError("A text is empty: there is nothing to explain. Give one with a word in it.")
+    broken = next((text for text in rows if any("\ud800" <= sign <= "\udfff" for sign in text)), None)
+    if broken is not None:
+        raise InputError(
+            f"The text {_short(broken)} holds half a character (a lone surrogate), left over where bytes that are no "
+            "UTF-8 were read as text. Read them in the encoding that they were written in."
+        )
     return rows
 
 
