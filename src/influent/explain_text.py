@@ -278,10 +278,11 @@ def unit_name(net: Net, cut: Cut, unit: Ranked) -> str:
         places = transformer(net)
     except QuestionError:
         return f"{cut.place.text}, {unit.name or unit.index}"
-    layer = next((k for k, name in enumerate(places.residual) if cut.name.startswith(f"{name}.")), None)
+    layers = [as_cut(place).name for place in places.residual]
+    layer = next((k for k, name in enumerate(layers) if cut.name.startswith(f"{name}.")), None)
     if layer is None or cut.text not in (*places.heads, *places.neurons):
         return f"{cut.place.text}, {unit.name or unit.index}"
-    before = sum("decoder" not in name for name in places.residual)
+    before = sum("decoder" not in name for name in layers)
     where = f"decoder layer {layer - before}" if 0 < before <= layer else f"layer {layer}"
     across = any(word in cut.name for word in ("EncDec", "encoder_attn", "crossattention"))
     kind = "neuron" if cut.text in places.neurons else "cross head" if across else "head"

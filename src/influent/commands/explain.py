@@ -81,13 +81,23 @@ def _explain_text(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
     net = load_net({**chosen, "net": name})
     words = {word: chosen[word] for word in ("at", "of", "over", "measure", "top", "chunk")}
     request = Request(net, name, baselines=tuple(chosen["baseline"] or ()), **words)
-    text = sys.stdin.read().rstrip("\n") if options.text == "-" else options.text
+    text = _piped_text() if options.text == "-" else options.text
     out = Path(chosen["out"] or "why-text")
     with Bar() as progress:
         made = explain_text(request, text, out, options.answer, options.truncate, progress)
     print(*text_lines(name, made, sys.stdout.isatty() and "NO_COLOR" not in os.environ), sep="\n")
     print_place(out / PAGE, started)
     return 0
+
+
+def _piped_text() -> str:
+    """What is piped in, without the end of its last line."""
+    if sys.stdin.isatty():
+        raise InputError("- reads the text from standard input, and nothing is piped in: influent explain --text - < a")
+    try:
+        return sys.stdin.read().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"Standard input is no text in {error.encoding}: {error.reason}. Convert it first.") from None
 
 
 def _explain_each(request: Any, folder: Path, out: Path) -> int:
