@@ -64,6 +64,7 @@ class Sweep:
     chosen: dict[Quantity, Tensor] = field(default_factory=dict)
     full: dict[Key, bool] = field(default_factory=dict)
     axes: dict[Cut, tuple[str, ...] | None] = field(default_factory=dict)
+    groups: dict[tuple[Cut, torch.Size], tuple[Axis | None, tuple[int, ...]]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[Any, ...]:
@@ -293,7 +294,11 @@ class Sweep:
     def count(self, rows: Rows, rate: Callable[[Cut], Tensor] | None) -> None:
         """Measure finished points and add them up."""
         for cut in self.job.at:
-            axis, grouped = self._grouped(cut, rows.seen[cut].shape)
+            shape = rows.seen[cut].shape
+            # Looked up once: it takes a walk through all modules.
+            if (cut, shape[1:]) not in self.groups:
+                self.groups[cut, shape[1:]] = self._grouped(cut, shape)
+            axis, grouped = self.groups[cut, shape[1:]]
             for q in range(len(self.job.of)):
                 speed = None if rate is None else (lambda cut=cut: rate(cut))
                 evidence = Evidence(rows.slopes[cut, q], rows.seen[cut], speed, grouped, axis)
