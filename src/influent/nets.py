@@ -121,6 +121,11 @@ class Net:
         """How this net reads texts. Errors: `InputError` where it reads none."""
         if isinstance(self.transform, TextTransform):
             return self.transform
+        if self.transform is not None:
+            raise InputError(
+                "This net reads photos and no texts: net.read(photo), influent explain PHOTO. Nets that read texts are "
+                "textcnn-sentiment, minilm, and hf:NAME_OR_FOLDER with a tokenizer."
+            )
         raise InputError(
             "This net has no tokenizer, so a text cannot be read for it. Give one, inf.Net(module, "
             "transform=inf.TextTransform(tokenizer)); hf:FOLDER needs tokenizer.json beside the weights: "
