@@ -18,7 +18,7 @@ from .cut import OUTPUT, Cut, as_cut
 from .distribution import Distribution, Mixture
 from .distributions import Line
 from .embedding import BASELINES, called_with
-from .errors import QuestionError
+from .errors import CutError, QuestionError
 from .explain import PAGE, Request, store_answers
 from .language import parse
 from .measures import contribution, gradient
@@ -80,7 +80,14 @@ def answers_of(net: Net, text: Text, most: int = 5) -> list[Said]:
     """
     if isinstance(net.module, SentenceEncoder):
         return []
-    y = activations(net, OUTPUT, called_with(net, text))
+    try:
+        y = activations(net, OUTPUT, called_with(net, text))
+    except CutError as error:
+        raise QuestionError(
+            f"This net gives no logits. {error} Take it with the part that answers (...ForSequenceClassification, "
+            "...ForCausalLM), or say what is asked, --of (of=): \"Similarity('another text', "
+            'cut=OUTPUT[pooler_output])".'
+        ) from error
     if y.dim() == 2 and y.shape[1] >= 2:
         p = torch.softmax(y[0].double(), 0)
         return [Said(net.label(i), float(p[i]), Class(i)) for i in p.topk(min(most, len(p))).indices.tolist()]
@@ -130,7 +137,12 @@ def explain_text(
 def explained(request: Request, text: Text, progress: Progress | None = None) -> TextExplanation:
     """The explanation of one text, without a file. Errors as `influence`."""
     net = request.net
-    said = answers_of(net, text)
+    try:
+        said = answers_of(net, text)
+    except QuestionError:
+        if request.of is None:
+            raise
+        said = []  # who says what is asked may ask a net that says nothing
     questions = _questions(request, said)
     over, measure = _over(request, text), request.measure and parse(request.measure)
     paths = all(part.path for _, part in over.parts)
