@@ -85,9 +85,10 @@ def answers_of(net: Net, text: Text, most: int = 5) -> list[Said]:
         y = activations(net, OUTPUT, called_with(net, text))
     except CutError as error:
         raise QuestionError(
-            f"This net gives no logits: {error} Load it with its head (AutoModelForSequenceClassification, "
-            "AutoModelForCausalLM, ...), or say what is asked, --of (of=)."
-        ) from None
+            f"This net gives no logits. {error} Take it with the part that answers (...ForSequenceClassification, "
+            "...ForCausalLM), or say what is asked, --of (of=): \"Similarity('another text', "
+            'cut=OUTPUT[pooler_output])".'
+        ) from error
     if y.dim() == 2 and y.shape[1] >= 2:
         p = torch.softmax(y[0].double(), 0)
         return [Said(net.label(i), float(p[i]), Class(i)) for i in p.topk(min(most, len(p))).indices.tolist()]
