@@ -143,7 +143,10 @@ class Sweep:
                 self.count(rows, self._exact_rates(draw) if self.over.exact else None)
 
     def _ribbon(self) -> Ribbon:
-        return Ribbon(self.count, self.residual, self.change, self.job.flowing, self.boundary, self.over.left)
+        # Where no gap is told, no residual is needed: off full cuts, and of other measures.
+        told = contribution in self.job.measures
+        residual = {key: total for key, total in self.residual.items() if told and self.full.get(key)}
+        return Ribbon(self.count, residual, self.change, self.job.flowing, self.boundary, self.over.left)
 
     def _run_adaptive(self) -> None:
         draws = self.over.draws(self.chunk)
