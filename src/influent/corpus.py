@@ -7,6 +7,8 @@ import gzip
 import io
 import os
 import sys
+import zlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +30,9 @@ class Corpus:
 def read_corpus(file: str | os.PathLike[str]) -> Corpus:
     """The texts of a file: `.txt`, one a line; `.csv` or `.tsv` whose first line names a column `text` (and `label`).
 
-    Files that end in `.gz` are unpacked; `-` is standard input. Empty lines are left out. What is no UTF-8 is read as
-    Latin-1. Errors: `InputError` for files that are not there, empty, or without such a column.
+    Files that end in `.gz` are unpacked; `-` is standard input. Empty lines are left out. What is neither UTF-8 nor
+    marked as UTF-16 is read as Latin-1. Errors: `InputError` for files that are not there, empty, or without such a
+    column.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -38,9 +41,9 @@ def read_corpus(file: str | os.PathLike[str]) -> Corpus:
     Corpus(texts=('not good',), labels=('0',))
     """
     path = Path(file).expanduser()
-    raw = sys.stdin.buffer.read() if os.fspath(file) == "-" else _bytes(path)
+    raw = _piped() if os.fspath(file) == "-" else _bytes(path)
     try:
-        content = raw.decode("utf-8-sig")
+        content = raw.decode("utf-16" if raw[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
     except UnicodeDecodeError:
         content = raw.decode("latin-1")
     if "\0" in content:
@@ -52,12 +55,18 @@ def read_corpus(file: str | os.PathLike[str]) -> Corpus:
     return found
 
 
+def _piped() -> bytes:
+    if sys.stdin.isatty():
+        raise InputError("- reads texts from standard input, and nothing is piped in: influent phrases - < texts.txt")
+    return sys.stdin.buffer.read()
+
+
 def _bytes(path: Path) -> bytes:
     if not path.is_file():
         raise InputError(f"There is no file {path} of texts. Give a .txt file, a text a line, or a .csv or .tsv.")
     try:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
 
 
@@ -68,7 +77,10 @@ def _lines(content: str) -> list[str]:
 def _table(path: Path, content: str, delimiter: str) -> Corpus:
     lines = io.StringIO(content, newline="")
     plain = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    rows = list(csv.reader(lines) if delimiter == "," else plain)
+    try:
+        rows = list(csv.reader(lines) if delimiter == "," else plain)
+    except csv.Error as error:
+        raise InputError(f"{path} is no table: {error}. Is a quotation mark open that nothing closes?") from None
     names = [name.strip().lower() for name in rows[0]] if rows else []
     text = next((names.index(name) for name in _TEXT if name in names), None)
     if text is None:

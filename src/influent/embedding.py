@@ -76,7 +76,8 @@ def baseline_of(net: Net, text: Text, named: Any) -> Tensor:
         if named.ids.shape != text.ids.shape or not torch.equal(named.kept, text.kept):
             raise QuestionError(
                 f"A path runs from a text of {_lengths(named)} tokens to one of {_lengths(text)}: each token needs its "
-                "counterpart. Word them so that both have as many."
+                "counterpart. Word them so that both have as many, or begin at one of "
+                f"{', '.join(map(repr, _begins(net)))}."
             )
         return vectors(net, named.ids)
     if callable(named):
@@ -90,10 +91,9 @@ def _uniform(net: Net, text: Text, named: Any, end: Tensor) -> Tensor:
     if named in ("pad", "mask"):
         token = net.reads.special(named)
         if token is None:
-            there = [name for name in BASELINES if name not in ("pad", "mask") or net.reads.special(name) is not None]
             raise QuestionError(
-                f"This net's tokenizer has no {named} token. Let the path begin at {', '.join(map(repr, there))}, or "
-                "at another text: Line(net.read('...'), text)."
+                f"This net's tokenizer has no {named} token. Let the path begin at "
+                f"{', '.join(map(repr, _begins(net)))}, or at another text: Line(net.read('...'), text)."
             )
         return vectors(net, torch.full_like(text.ids, token))
     if named == "zero":
@@ -105,6 +105,11 @@ def _uniform(net: Net, text: Text, named: Any, end: Tensor) -> Tensor:
         f"The baseline {named!r} is none of a text's: {known}, another text (net.read('...')), or a tensor "
         f"{list(end.shape)}.{nearest(named, BASELINES) if isinstance(named, str) else ''}"
     )
+
+
+def _begins(net: Net) -> list[str]:
+    """The named baselines that a net's tokenizer has a token for, or that need none."""
+    return [name for name in BASELINES if name not in ("pad", "mask") or net.reads.special(name) is not None]
 
 
 def _default(net: Net) -> str:

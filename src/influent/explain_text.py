@@ -35,11 +35,13 @@ from .views.explanation import in_words
 from .views.headmap import HeadMap
 from .views.reading import Reading, Row
 from .views.sentence import Sentence
+from .views.text import harmless
 from .views.text_page import TextSection, text_page
 from .zoo.sentences import SentenceEncoder
 
 Progress = Callable[[int], None]
 READ = "What the units of largest contribution read in it"
+LARGEST = "The units of largest magnitude"
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ class TextAnswer:
 
 @dataclass(frozen=True)
 class TextExplanation:
-    """What `influent explain --text` prints and writes."""
+    """What `influent explain --text` prints and writes; `unknown` names the words that the net does not know."""
 
     predictions: tuple[Said, ...]
     answers: tuple[TextAnswer, ...]
+    unknown: str = ""
 
 
 def answers_of(net: Net, text: Text, most: int = 5) -> list[Said]:
@@ -157,7 +160,18 @@ def explained(request: Request, text: Text, progress: Progress | None = None) ->
         several = influence(net, words, [f for *_, f in flows], over, measure, chunk=request.chunk, progress=progress)
         read = {(q, cut, unit.index): several[flow] for q, cut, unit, flow in flows}
     answers = [_answer(net, text, q, words, found, tops[q], read) for q in questions]
-    return TextExplanation(tuple(said), tuple(answers))
+    return TextExplanation(tuple(said), tuple(answers), _unknown(net, text))
+
+
+def _unknown(net: Net, text: Text) -> str:
+    """The words that the net does not know, in a sentence; nothing where it knows all."""
+    number = net.reads.special("unk")
+    where = [s for s, token in zip(text.spans[0], text.ids[0].tolist(), strict=True) if s and token == number]
+    words = list(dict.fromkeys(text.texts[0][start:end].strip() for start, end in where))
+    if number is None or not words:
+        return ""
+    some = ", ".join(words[:8]) + (f" and {len(words) - 8} more" if len(words) > 8 else "")
+    return f"Not known to this net, which reads {net.reads.name(number)} in their place: {some}"
 
 
 def _answers(request: Request, text: Text) -> list[Said]:
@@ -236,19 +250,20 @@ def _answer(
 ) -> TextAnswer:  # fmt: skip
     a: Attribution = found[words][q]
     tokens = [cut for cut in found if cut.units == "token" and cut != words]
+    caption = READ if read else LARGEST
     rows = [
         Row(cut.text, "", Sentence(text.texts[0], text.pieces(found[cut][q].values, special=True))) for cut in tokens
     ]
     for cut, unit in tops:
         flow = read.get((q, cut, unit.index))
-        pieces = () if flow is None else text.pieces(flow.values)
-        rows.append(Row(unit_name(net, cut, unit), f"{unit.value:+.3g}", Sentence(text.texts[0], pieces)))
+        read_in_it = Sentence("", ()) if flow is None else Sentence(text.texts[0], text.pieces(flow.values))
+        rows.append(Row(unit_name(net, cut, unit), f"{unit.value:+.3g}", read_in_it))
     heads = {cut: found[cut][q].values[0] for cut in found if cut.units == "head"}
     return TextAnswer(
         title=f"Why {in_words(q, net)}?",
         attribution=a,
         sentence=Sentence(text.texts[0], text.pieces(a.values)),
-        units=Reading("The tokens at other layers" if len(tokens) == len(rows) else READ, rows) if rows else None,
+        units=Reading("The tokens at other layers" if len(tokens) == len(rows) else caption, rows) if rows else None,
         heads=_head_map(net, heads, tops),
     )
 
@@ -287,9 +302,11 @@ def text_lines(name: str, made: TextExplanation, colours: bool = False) -> list[
     """What the command prints: what the net says, then each question with its words and units, in colours or not."""
     said = " · ".join(f"{one.name} {one.probability:.1%}" for one in made.predictions[:3])
     lines = [f"{name} on this text: {said}" if said else f"{name} on this text"]
+    lines += [harmless(made.unknown)] if made.unknown else []
     for answer in made.answers:
         sentence = answer.sentence.ansi() if colours else answer.sentence.plain()
-        lines += ["", answer.title, f"  {sentence}", f"  {answer.attribution.summary()}"]
+        error = answer.attribution.summary()
+        lines += ["", answer.title, f"  {sentence}", *([f"  {error}"] if error else [])]
         if answer.units is not None:
             lines += ["", answer.units.ansi() if colours else str(answer.units)]
     return lines
@@ -306,4 +323,4 @@ def _page(made: TextExplanation, text: str, named: Sequence[tuple[str, float]], 
     ]  # fmt: skip
     short = text if len(text) <= 60 else text[:59] + "…"
     title = f"{short}: why {named[0][0]}?" if named else short
-    return text_page(title, text, named, sections, seconds)
+    return text_page(title, text, named, sections, seconds, made.unknown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +18,7 @@ from .explain_text import answers_of, by_name
 from .language import parse
 from .nets import Net
 from .ngrams import Phrases, Unit, phrases, units_like
+from .places import transformer
 from .quantities import Class
 from .quantity import Quantity, as_quantity
 from .store import fresh_folder, record, seal
@@ -71,7 +72,7 @@ def harvest(search: Search, corpus: Corpus, file: str, out: Path, progress: Prog
     Errors: `QuestionError` where neither a phrase nor units are named, and as `phrases`.
     """
     started, net = perf_counter(), search.net
-    at = as_cut(search.at or net.layer or _no_layer())
+    at = _place(search)
     of = as_quantity(parse(search.of)) if search.of is not None else _said(search)
     units = tuple(_units(search, at, of))
     with fresh_folder(out) as work:
@@ -79,7 +80,8 @@ def harvest(search: Search, corpus: Corpus, file: str, out: Path, progress: Prog
             net, at, [u.index for u in units], corpus.texts, of, labels=corpus.labels, longest=search.longest,
             least=search.least, baseline=search.baseline, chunk=search.chunk, progress=progress,
         )  # fmt: skip
-        made = Harvest(at, of, units, found, tuple(_lines(found, search.shown)), _sentences(found, search.shown))
+        lines = (f"{search.name}, {at.place.text}, for {of.describe(net)}", *_told(units), "", *_lines(found, search))
+        made = Harvest(at, of, units, found, lines, _sentences(found, search.shown))
         found.save(work / RULES)
         told = {"at": at.text, "of": repr(of), "units": str([u.index for u in units]), "phrase": str(search.like)}
         tensors = {
@@ -92,14 +94,19 @@ def harvest(search: Search, corpus: Corpus, file: str, out: Path, progress: Prog
             corpus={"name": Path(file).name, "texts": len(corpus.texts), "sha256": digest},
         )  # fmt: skip
         facts = {**told, "net": search.name, "corpus": f"{Path(file).name}, {len(found.texts)} texts"}
-        page = phrases_page(_title(search, made), _told(made), made, search.shown, facts, perf_counter() - started)
+        page = phrases_page(_title(search, made), _told(units), made, search.shown, facts, perf_counter() - started)
         (work / PAGE).write_text(page, encoding="utf-8")
         seal(work)
     return made
 
 
-def _no_layer() -> str:
-    raise QuestionError("This net names no layer of its own: say which units, --at LAYER/channel.")
+def _place(search: Search) -> Cut:
+    """The layer that is asked for, or the net's own."""
+    named = search.at or search.net.layer
+    if named is None:
+        known = f"--at {transformer(search.net).heads[-1]}, or another of those that `influent cuts` lists"
+        raise QuestionError(f"This net names no layer of its own: say which units, {known}.")
+    return as_cut(named)
 
 
 def _said(search: Search) -> Quantity:
@@ -107,7 +114,7 @@ def _said(search: Search) -> Quantity:
     sentence = search.sentence or search.like
     if sentence is None:
         raise QuestionError("Say which behaviour the units are to contribute to: --of \"Class('negative')\".")
-    said = answers_of(search.net, search.net.read(sentence))
+    said = answers_of(search.net, search.net.reads([sentence]))
     if not said or not isinstance(said[0].quantity, Class):
         raise QuestionError("This net says no class of a text: say which behaviour is meant, --of (of=).")
     return by_name(search.net, said[0].quantity)
@@ -124,12 +131,12 @@ def _units(search: Search, at: Cut, of: Quantity) -> list[Unit]:
     )
 
 
-def _told(made: Harvest) -> list[str]:
+def _told(units: Sequence[Unit]) -> list[str]:
     """The units, and what they were chosen by."""
-    looked = (u.share == u.share for u in made.units)
     return [
-        f"unit {u.index}" + (f": {u.contribution:+.3g}, {u.share:.0%} of it from the phrase" if known else "")
-        for u, known in zip(made.units, looked, strict=True)
+        f"unit {u.index}"
+        + (f": {u.contribution:+.3g}, {u.share:.0%} of it from the phrase" if u.share == u.share else "")
+        for u in units
     ]
 
 
@@ -139,10 +146,13 @@ def _title(search: Search, made: Harvest) -> str:
     return f"Phrases {asked}: {made.at.place.text}, units {units}"
 
 
-def _lines(found: Phrases, most: int) -> list[str]:
+def _lines(found: Phrases, search: Search) -> list[str]:
     """The phrases as a table."""
+    if not found.phrases:
+        more = f" in {search.least} texts. --least 1 shows those of one text." if search.least > 1 else "."
+        return [f"No phrase carries a positive contribution of these units{more}"]
     rows: list[tuple[str, ...]] = [("phrase", "texts", "mean", "found in", "precision", "recall")]
-    for p in found.phrases[:most]:
+    for p in found.phrases[: search.shown]:
         rates = ("–" if x != x else f"{x:.1%}" for x in (p.precision, p.recall))
         rows.append((p.phrase, str(p.texts), f"{p.mean:+.3g}", str(p.found), *rates))
     return aligned(rows)

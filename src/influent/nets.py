@@ -77,7 +77,8 @@ class Net:
         found = [i for i, label in enumerate(self.labels) if label == name]
         found = found or [i for i, label in enumerate(self.labels) if label.lower() == name.lower()]
         if not found:
-            raise QuestionError(f"This net has no class {name!r}.{nearest(name, self.labels)}")
+            known = f" It has {', '.join(self.labels)}." if len(self.labels) <= 8 else ""
+            raise QuestionError(f"This net has no class {name!r}.{nearest(name, self.labels) or known}")
         if len(found) > 1:
             both = ", ".join(f"Class({i})" for i in found)
             raise QuestionError(f"The name {name!r} belongs to {len(found)} classes. Say which by index: {both}.")

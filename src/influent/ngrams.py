@@ -59,7 +59,7 @@ class Phrase:
     examples: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Phrases:
     """What units look for in a corpus: `phrases`, those that carry most in all first, and each text's words.
 
@@ -78,6 +78,10 @@ class Phrases:
     def carried(self) -> list[float]:
         """The contribution of the units in each text."""
         return [sum(piece.value for piece in pieces) for pieces in self.pieces]
+
+    def __repr__(self) -> str:
+        first = ", ".join(repr(p.phrase) for p in self.phrases[:5]) + (", …" if len(self.phrases) > 5 else "")
+        return f"Phrases({len(self.phrases)} of {len(self.texts)} texts: {first})"
 
     def top(self, k: int) -> list[int]:
         """The numbers of the k texts in which the units contribute most."""
@@ -117,7 +121,7 @@ def units_like(
         raise QuestionError(
             f"{phrase!r} is not in {sentence!r}. Give a sentence with the phrase in it: --in, sentence=."
         )
-    text: Text = net.read(sentence)
+    text: Text = net.reads([sentence])
     line = Line(baseline, text, n=n)
     whole = influence(net, cut, of, line, contribution, chunk=64)
     best = [u.index[0] for u in whole.top(among, sign="+")]
@@ -139,7 +143,7 @@ def units_like(
 
 
 def phrases(
-    net: Net | nn.Module, at: Cut | str, units: Sequence[int], texts: Sequence[str], of: Any, *, longest: int = 4,
+    net: Net | nn.Module, at: Cut | str, units: int | Sequence[int], texts: Sequence[str], of: Any, *, longest: int = 4,
     labels: Sequence[int | str] | None = None, carry: float = 0.9, least: int = 1, baseline: Any = None, n: int = 33,
     chunk: int = 512, progress: Callable[[int], None] | None = None,
 ) -> Phrases:  # fmt: skip
@@ -162,16 +166,18 @@ def phrases(
         raise InputError("phrases reads a list of texts: phrases(net, at, units, ['this is not good', ...], of).")
     if labels is not None and len(labels) != len(texts):
         raise InputError(f"There are {len(labels)} labels for {len(texts)} texts. Give one for each.")
-    flow, order, left_out = Through(tuple(units), cut, of), _readable(net, texts), {}
+    given = None if labels is None else [_number(net, label) for label in labels]
+    flow = Through(units if isinstance(units, int) else tuple(units), cut, of)
+    left_out: dict[str, str] = {}
     words: dict[int, tuple[Piece, ...]] = {}
     said: dict[int, int] = {}
-    for rows, text in order:
+    for rows, text in _readable(net, texts):
         if isinstance(text, str):
             left_out[texts[rows[0]]] = text
             continue
         found = influence(net, f"{net.embedding}/token", flow, Line(baseline, text, n=n), contribution, chunk=chunk)
         words |= {k: text.pieces(found.values, row) for row, k in enumerate(rows)}
-        own = _said(net, text) if labels is None else [_number(net, labels[k]) for k in rows]
+        own = _said(net, text) if given is None else [given[k] for k in rows]
         said |= dict(zip(rows, own, strict=True))
         if progress is not None:
             progress(len(rows))
@@ -190,16 +196,16 @@ def _one_axis(at: Cut | str) -> Cut:
 
 def _readable(net: Net, texts: Sequence[str]) -> Iterator[tuple[list[int], Text | str]]:
     """Batches of texts of about the same length; each text that cannot be read alone, with the reason."""
-    readable = []
+    readable, reads = [], net.reads
     for k, text in enumerate(texts):
         try:
-            readable.append((net.read(text).ids.shape[1], k))
+            readable.append((reads([text]).ids.shape[1], k))
         except InputError as error:
             yield [k], str(error)
     readable.sort()
     for first in range(0, len(readable), BATCH):
         rows = [k for _, k in readable[first : first + BATCH]]
-        yield rows, net.read([texts[k] for k in rows])
+        yield rows, reads([texts[k] for k in rows])
 
 
 def _said(net: Net, text: Text) -> list[int]:
@@ -208,8 +214,14 @@ def _said(net: Net, text: Text) -> list[int]:
 
 
 def _number(net: Net, label: int | str) -> int:
-    """A class's number from what a table says of it."""
-    return net.class_index(int(label) if isinstance(label, str) and label.lstrip("-").isdigit() else label)
+    """A class's number from what a table says of it: its name, or its number."""
+    names = net.labels or ()
+    plain = isinstance(label, str) and label not in names and label.isdecimal()
+    number = net.class_index(int(label) if plain else label)
+    if number < 0 or (names and number >= len(names)):
+        known = f"has classes 0 to {len(names) - 1}, {', '.join(names[:6])}" if names else "counts classes from 0"
+        raise QuestionError(f"A text's label is {label!r}, and this net {known}. Give each text one of these.")
+    return number
 
 
 def _class_of(net: Net, of: Quantity) -> int | None:
@@ -284,4 +296,4 @@ def _counted(
 
 def _harmless(text: str) -> str:
     """A cell that spreadsheets read as text, not as a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text

@@ -239,8 +239,7 @@ class TextTransform:
         if not isinstance(self.tokenizer, Words) and (whole := self.tokenizer.get_vocab().get(token)) is not None:
             return int(whole)
         numbers = self.numbers(token)
-        unknown = 1 if isinstance(self.tokenizer, Words) else self.tokenizer.unk_token_id
-        if numbers == [unknown]:
+        if numbers == [self.special("unk")]:
             raise QuestionError(
                 f"{token!r} is none of this net's tokens: it reads {self.name(numbers[0])} in its place. Name one that "
                 "it knows, or a number."
@@ -254,9 +253,9 @@ class TextTransform:
         return numbers[0]
 
     def special(self, name: str) -> int | None:
-        """The number of the token for `"pad"` or `"mask"`, where the tokenizer has one."""
+        """The number of the token for `"pad"`, `"mask"` or `"unk"` (what is not known), where the tokenizer has one."""
         if isinstance(self.tokenizer, Words):
-            return 0 if name == "pad" else None
+            return {"pad": 0, "unk": 1}.get(name)
         return getattr(self.tokenizer, f"{name}_token_id", None)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from influent.errors import InputError
 
-from .options import add_net, add_path, load_net, request_of, settings, text_net
+from .options import TEXT_NET, add_net, add_path, load_net, request_of, settings, text_net
 from .terminal import Bar, answer_lines, print_place
 
 
@@ -27,20 +27,20 @@ def declare(commands: Any) -> None:
         "photo", metavar="PHOTO", nargs="?",
         help="a picture file, a folder of them, - for standard input, or an example: coffee",
     )  # fmt: skip
-    command.add_argument(
-        "--text", help="a text in the place of a photo, - for standard input (default of --net then: textcnn-sentiment)"
-    )
+    command.add_argument("--text", help="a text in the place of a photo, - for standard input")
     command.add_argument("--answer", metavar="TEXT", help="of nets that write: what they have written so far")
     command.add_argument("--truncate", action="store_true", help="cut off what a text is longer than the net can read")
-    add_net(command)
+    add_net(command, default=f"efficientnet-lite0; with --text {TEXT_NET}")
     command.add_argument(
-        "--at", help="which units: a cut such as inception_4c/channel (default: the net's own middle layer)"
+        "--at",
+        help="which units: a cut such as inception_4c/channel (default: the net's own middle layer; with --text "
+        "and a transformer, all heads and MLP neurons)",
     )
     command.add_argument(
         "--of", help="which behaviour (default: the predicted class, and that class but not the runner-up)"
     )
     command.add_argument("--measure", help="contribution (default on a line), gradient, activation, magnitude, ...")
-    add_path(command, "why-PHOTO")
+    add_path(command, "why-PHOTO, or why-text")
     command.add_argument("--config", metavar="FILE", help="read these options from a TOML file; the command line wins")
     command.set_defaults(run=run)
 
@@ -93,7 +93,9 @@ def _explain_text(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
 def _piped_text() -> str:
     """What is piped in, without the end of its last line."""
     if sys.stdin.isatty():
-        raise InputError("- reads the text from standard input, and nothing is piped in: influent explain --text - < a")
+        raise InputError(
+            "- reads the text from standard input, and nothing is piped in: influent explain --text - < a.txt"
+        )
     try:
         return sys.stdin.read().rstrip("\r\n")
     except UnicodeDecodeError as error:

@@ -21,13 +21,14 @@ TEXT_NET = "textcnn-sentiment"
 PHOTO = "a picture file, - for standard input, or an example: coffee"
 
 
-def add_net(command: argparse.ArgumentParser, several: bool = False) -> None:
+def add_net(command: argparse.ArgumentParser, several: bool = False, default: str = "efficientnet-lite0") -> None:
     """The options that name a net, or `several`, and its manners."""
     more = "; given again: each in turn" if several else ""
     command.add_argument(
         "--net", action="append" if several else "store",
-        help="efficientnet-lite0 (default), googlenet, squeezenet, textcnn-sentiment, minilm, torchvision:NAME, "
-        f"timm:NAME, hf:NAME_OR_FOLDER, or package.module:function, your own{more}",
+        help="efficientnet-lite0, googlenet, squeezenet; for texts textcnn-sentiment, textcnn-questions, minilm; "
+        "torchvision:NAME, timm:NAME, hf:NAME_OR_FOLDER, or package.module:function, your own (default: "
+        f"{default}){more}",
     )  # fmt: skip
     command.add_argument("--weights", metavar="FILE", help="safetensors or .pth, instead of the net's own; or: random")
     command.add_argument("--labels", metavar="FILE", help="class names, one a line, or JSON")
@@ -51,9 +52,9 @@ def add_path(command: argparse.ArgumentParser, folder: str) -> None:
     add_execution(command, folder)
 
 
-def add_execution(command: argparse.ArgumentParser, folder: str) -> None:
+def add_execution(command: argparse.ArgumentParser, folder: str, chunk: int = DEFAULTS["chunk"]) -> None:
     """How much runs at once, and where the result goes."""
-    command.add_argument("--chunk", type=int, help="points per pass: less memory, same result (default 16)")
+    command.add_argument("--chunk", type=int, help=f"points per pass: less memory, same result (default {chunk})")
     command.add_argument(
         "--out", metavar="DIR", help=f"folder for the page, the pictures and the values (default: {folder})"
     )

@@ -10,8 +10,10 @@ from typing import Any
 
 from influent.errors import InputError
 
-from .options import add_execution, add_net, load_net, settings, text_net
+from .options import TEXT_NET, add_execution, add_net, load_net, settings, text_net
 from .terminal import Bar, print_place
+
+CHUNK = 512
 
 
 def declare(commands: Any) -> None:
@@ -27,7 +29,7 @@ def declare(commands: Any) -> None:
     command.add_argument("--like", metavar="PHRASE", help="units are looked for that look at this phrase")
     command.add_argument("--in", dest="sentence", metavar="TEXT", help="a sentence with the phrase (default: it alone)")
     command.add_argument("--units", help="units by number instead, 3,17")
-    add_net(command)
+    add_net(command, default=TEXT_NET)
     command.add_argument("--at", help="which layer, filters/channel (default: the net's own)")
     command.add_argument("--of", help="which behaviour (default: the class that the net says of the sentence)")
     command.add_argument("--baseline", metavar="NAME", help="where lines begin: pad, mask, mean, zero")
@@ -37,7 +39,7 @@ def declare(commands: Any) -> None:
     )
     command.add_argument("--longest", type=int, default=4, help="words of the longest phrase (default 4)")
     command.add_argument("--least", type=int, default=2, help="texts that a phrase is of at least (default 2)")
-    add_execution(command, "phrases-CORPUS")
+    add_execution(command, "phrases-CORPUS", CHUNK)
     command.set_defaults(run=run)
 
 
@@ -57,18 +59,18 @@ def run(options: argparse.Namespace) -> int:
 
     corpus = read_corpus(options.corpus)
     name = text_net(options, chosen)
-    baseline = (chosen["baseline"] or [None])[0] if isinstance(chosen["baseline"], list) else chosen["baseline"]
     search = Search(
-        load_net({**chosen, "net": name}), name, options.like, options.sentence, _numbers(options.units), chosen["at"],
-        chosen["of"], baseline, chosen["top"], options.share, options.longest, options.least,
+        load_net({**chosen, "net": name}), name, options.like, options.sentence, _numbers(options.units),
+        chunk=options.chunk or CHUNK,
+        **{word: chosen[word] for word in ("at", "of", "baseline", "top")},
+        **{word: getattr(options, word) for word in ("share", "longest", "least")},
     )  # fmt: skip
     stem = "input" if options.corpus == "-" else Path(options.corpus).name.split(".")[0]
     out = Path(chosen["out"] or f"phrases-{stem}")
     with Bar(len(corpus.texts), "texts") as progress:
-        made = harvest(search, corpus, options.corpus, out, progress)
+        made = harvest(search, corpus, stem if options.corpus == "-" else options.corpus, out, progress)
     for text, why in made.found.left_out.items():
         print(f"{text[:60]}: {why}", file=sys.stderr)
-    print(f"units {', '.join(str(u.index) for u in made.units)} of {made.at.place.text}, for {made.of!r}", "", sep="\n")
     print(*made.lines, sep="\n")
     print(f"\nrules  {out / RULES}", end="")
     print_place(out / PAGE, started)

@@ -56,6 +56,11 @@ class Reading:
         return max((row.sentence.largest for row in self.rows), default=0.0) or 1.0
 
     @property
+    def coloured(self) -> bool:
+        """Whether there is any text to colour: of units whose words are not known, names and notes alone are shown."""
+        return any(row.sentence.text for row in self.rows)
+
+    @property
     def scale(self) -> list[str]:
         """The colours of the legend, from the least value to the largest."""
         return signed_hex([k / 4 for k in range(-4, 5)], 1.0)
@@ -69,7 +74,8 @@ class Reading:
 
     def ansi(self) -> str:
         """The rows for terminals with 24-bit colours."""
-        return "\n".join([*self._lines([row.sentence.ansi(self.most) for row in self.rows]), ends(self.most)])
+        scale = [ends(self.most)] if self.coloured else []
+        return "\n".join([*self._lines([row.sentence.ansi(self.most) for row in self.rows]), *scale])
 
     def __str__(self) -> str:
         return "\n".join(self._lines([row.sentence.plain() for row in self.rows]))
@@ -81,7 +87,7 @@ class Reading:
             told = [line for head, said in zip(heads, sentences, strict=True) for line in (head, said, "")][:-1]
         else:
             wide = max(map(len, heads), default=0)
-            told = [f"{head:<{wide}}  {said}" for head, said in zip(heads, sentences, strict=True)]
+            told = [f"{head:<{wide}}  {said}".rstrip() for head, said in zip(heads, sentences, strict=True)]
         return [harmless(self.caption), *told]
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -24,12 +24,15 @@ class TextSection:
 
 
 def text_page(
-    title: str, text: str, predictions: Sequence[tuple[str, float]], sections: Sequence[TextSection], seconds: float
-) -> str:
+    title: str, text: str, predictions: Sequence[tuple[str, float]], sections: Sequence[TextSection], seconds: float,
+    note: str = "",
+) -> str:  # fmt: skip
     """The HTML of an explained text.
 
     >>> asked = TextSection("Why negative?", Sentence("not good", ()), "gap -1e-07")
     >>> "Completeness: gap -1e-07" in text_page("not good: negative", "not good", [("negative", 0.9)], [asked], 0.5)
     True
     """
-    return rendered("reading.html", title=title, text=text, predictions=predictions, sections=sections, seconds=seconds)
+    return rendered(
+        "reading.html", title=title, text=text, predictions=predictions, sections=sections, seconds=seconds, note=note
+    )
