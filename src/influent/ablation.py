@@ -16,6 +16,7 @@ from .containers import rows_of
 from .cut import INPUT, Cut, as_cut
 from .distribution import Distribution
 from .distributions import Line, Point
+from .embedding import called_with
 from .errors import QuestionError
 from .evaluate import about, check_points, evaluated, leaves_of, stacked_values
 from .mask import by_unit
@@ -36,8 +37,8 @@ def ablate(
 ) -> Attribution:  # fmt: skip
     """F(x) − F(x with the unit silenced), unit by unit, in units of F: `[instance, *unit]`.
 
-    `x` is a tensor, or a tuple or dictionary of inputs where `at` is inside the net. A silenced unit is put to 0, to
-    its mean over the inputs (`fill="mean"`), or to its part of a tensor `[instance, *neuron]` (one row serves all
+    `x` is a tensor, or texts, a tuple or a dictionary of inputs where `at` is inside the net. A silenced unit is put to
+    0, to its mean over the inputs (`fill="mean"`), or to its part of a tensor `[instance, *neuron]` (one row serves all
     inputs); with `at="layer/channel"` all neurons of a channel at once. What looks at the input (`Predicted`) is fixed
     at x. The net runs once a unit, which `cost` counts. There is no gap: this is no expectation of a gradient.
     Errors: `QuestionError` for other fills, and as `influence`. Source: "naive approach: ablations", Taly's slides.
@@ -49,6 +50,7 @@ def ablate(
     net, cut, of = as_net(net), as_cut(at), as_quantity(of)
     if any(isinstance(term, Through) for _, term in of.terms):
         raise QuestionError("Ablation compares values, and Through has none. Ablate its behaviour: of=Class(3).")
+    x = called_with(net, x)
     if isinstance(x, Tensor):
         x = Point(x).resolve(net).x
     elif cut.name == "INPUT":
