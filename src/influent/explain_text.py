@@ -104,9 +104,7 @@ def answers_of(net: Net, text: Text, most: int = 5) -> list[Said]:
     position = y.shape[1] - 1 if place is None else place
     p = torch.softmax(y[0, position].double(), 0)
     best = p.topk(min(most, len(p))).indices.tolist()
-    return [
-        Said(net.spelling(i).strip() or repr(i), float(p[i]), Logit(i, -1 if place is None else place)) for i in best
-    ]
+    return [Said(repr(net.spelling(i)), float(p[i]), Logit(i, -1 if place is None else place)) for i in best]
 
 
 def _mask_place(net: Net, text: Text) -> int | None:

@@ -143,9 +143,8 @@ def units_like(
 
 def phrases(
     net: Net | nn.Module, at: Cut | str, units: int | Iterable[int | PhraseUnit], texts: Iterable[str], of: Any, *,
-    longest: int = 4,
-    labels: Sequence[int | str] | None = None, carry: float = 0.9, least: int = 1, baseline: Any = None, n: int = 33,
-    chunk: int = 512, progress: Callable[[int], None] | None = None,
+    longest: int = 4, labels: Sequence[int | str] | None = None, carry: float = 0.9, least: int = 1,
+    baseline: Any = None, n: int = 33, chunk: int = 512, progress: Callable[[int], None] | None = None,
 ) -> Phrases:  # fmt: skip
     """The n-grams that carry the contribution of some units over a corpus, those that carry most in all first.
 
