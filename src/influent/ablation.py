@@ -16,6 +16,7 @@ from .containers import rows_of
 from .cut import INPUT, Cut, as_cut
 from .distribution import Distribution
 from .distributions import Line, Point
+from .embedding import called_with
 from .errors import QuestionError
 from .evaluate import about, check_points, evaluated, leaves_of, stacked_values
 from .mask import by_unit
@@ -36,8 +37,8 @@ def ablate(
 ) -> Attribution:  # fmt: skip
     """F(x) − F(x with the unit silenced), unit by unit, in units of F: `[instance, *unit]`.
 
-    `x` is a tensor, or a tuple or dictionary of inputs where `at` is inside the net. A silenced unit is put to 0, to
-    its mean over the inputs (`fill="mean"`), or to its part of a tensor `[instance, *neuron]` (one row serves all
+    `x` is a tensor, or texts, a tuple or a dictionary of inputs where `at` is inside the net. A silenced unit is put to
+    0, to its mean over the inputs (`fill="mean"`), or to its part of a tensor `[instance, *neuron]` (one row serves all
     inputs); with `at="layer/channel"` all neurons of a channel at once. What looks at the input (`Predicted`) is fixed
     at x. The net runs once a unit, which `cost` counts. There is no gap: this is no expectation of a gradient.
     Errors: `QuestionError` for other fills, and as `influence`. Source: "naive approach: ablations", Taly's slides.
@@ -49,6 +50,7 @@ def ablate(
     net, cut, of = as_net(net), as_cut(at), as_quantity(of)
     if any(isinstance(term, Through) for _, term in of.terms):
         raise QuestionError("Ablation compares values, and Through has none. Ablate its behaviour: of=Class(3).")
+    x = called_with(net, x)
     if isinstance(x, Tensor):
         x = Point(x).resolve(net).x
     elif cut.name == "INPUT":
@@ -101,18 +103,9 @@ def fed_values(
     tensor([[5., 6.]], dtype=torch.float64)
     """
     bound, y = of.bind(net), y.detach()
-    leaves = leaves_of([bound])
-    fixed: dict[Quantity, list[Tensor]] = {}
     found = []
     with torch.inference_mode(False), Probe(net, [], bound.places, place, given, len(y)) as probe:
-        for rows in torch.arange(len(y)).split(chunk):
-            done = probe.run(y[rows.to(y.device)], rows, mode="value")
-            for leaf in leaves:
-                check_points(done.read[leaf.place], leaf, len(rows))
-                picked = leaf.choose(done.read[leaf.place], about(labels, given, rows, len(y)))
-                if picked is not None:
-                    fixed.setdefault(leaf, []).append(picked)
-        chosen = {leaf: torch.cat(parts) for leaf, parts in fixed.items()}
+        chosen, _ = _at_subjects(probe, y, bound, labels, given, chunk)
         for flat in torch.arange(len(y) * (1 + count)).split(chunk):
             rows, k = flat // (1 + count), (flat % (1 + count) - 1).to(y.device)
             points = y[rows.to(y.device)].contiguous()
@@ -123,6 +116,23 @@ def fed_values(
             picks = {leaf: c[rows.to(c.device)] for leaf, c in chosen.items()}
             found.append(stacked_values([evaluated(bound, done, picks.get, len(rows))]))
     return torch.cat(found).reshape(len(y), 1 + count)
+
+
+def _at_subjects(
+    probe: Probe, x: Tensor, of: Quantity, labels: Tensor | None, given: Any, chunk: int, place: Cut | None = None
+) -> tuple[dict[Quantity, Tensor], list[Tensor]]:
+    """What each term of a behaviour chooses at the explained inputs, and, of a place, the activations there."""
+    fixed: dict[Quantity, list[Tensor]] = {}
+    there = []
+    for rows in torch.arange(len(x)).split(chunk):
+        done = probe.run(x[rows.to(x.device)], rows, mode="value")
+        there += [] if place is None else [done.read[place]]
+        for leaf in leaves_of([of]):
+            check_points(done.read[leaf.place], leaf, len(rows))
+            picked = leaf.choose(done.read[leaf.place], about(labels, given, rows, len(x)))
+            if picked is not None:
+                fixed.setdefault(leaf, []).append(picked)
+    return {leaf: torch.cat(parts) for leaf, parts in fixed.items()}, there
 
 
 def one_by_one(line: Line, which: Sequence[int]) -> Line:
@@ -214,17 +224,9 @@ def patched(
     tensor([[0., 5.]], dtype=torch.float64)
     """
     of, many, place = of.bind(net), len(line.x), at.place
-    fixed: dict[Quantity, list[Tensor]] = {}
-    clean, base = [], []
+    base = []
     with Probe(net, [], [place, *of.places], line.place, line.given, many) as probe:
-        for rows in torch.arange(many).split(chunk):
-            done = probe.run(line.x[rows.to(line.x.device)], rows, mode="value")
-            clean.append(done.read[place])
-            for leaf in leaves_of([of]):
-                picked = leaf.choose(done.read[leaf.place], about(line.labels, line.given, rows, many))
-                if picked is not None:
-                    fixed.setdefault(leaf, []).append(picked)
-    chosen = {leaf: torch.cat(parts) for leaf, parts in fixed.items()}
+        chosen, clean = _at_subjects(probe, line.x, of, line.labels, line.given, chunk, place)
     y = torch.cat(clean)
     axis = unit_axis(net.module, at, y.shape, net.axes)
     count, now = by_unit(y, axis).shape[1], torch.empty(0, 2, dtype=torch.long)
@@ -233,8 +235,8 @@ def patched(
         rows, unit = now.T.to(points.device)
         changed, here = points.contiguous().clone(), torch.arange(len(points), device=points.device)
         to, clean = by_unit(changed, axis), by_unit(y[rows].contiguous(), axis)
-        for k in here[unit >= 0].tolist():
-            to[k, unit[k]] = clean[k, unit[k]]
+        some = here[unit >= 0]
+        to[some, unit[some]] = clean[some, unit[some]]
         return changed
 
     with Probe(net, [], of.places, line.place, line.given, many, edits={place: edit}) as probe:

@@ -23,7 +23,7 @@ from .errors import InfluentWarning, InputError, QuestionError
 from .nets import Net
 from .quadrature import RULES, Bisection, gauss_nodes, grid
 from .shapes import check_finite, check_same_shape, per_point
-from .text import Text
+from .text import Text, TextTransform
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -334,7 +334,10 @@ def _labels(label: Sequence[int] | None, x: Tensor) -> Tensor | None:
 def _checked(x: Any, net: Net) -> Tensor:
     """The input on the net's device, or a lesson on what an input is."""
     if not isinstance(x, Tensor):
-        raise InputError(f"The input is a {type(x).__name__}, not a tensor. A photo becomes one with net.read(photo).")
+        what = "text" if isinstance(net.transform, TextTransform) else "photo"
+        raise InputError(
+            f"The input is a {type(x).__name__}, not a tensor. A {what} becomes one with net.read({what})."
+        )
     if x.layout != torch.strided or x.is_meta:
         raise InputError(f"The input is a {'meta' if x.is_meta else 'sparse'} tensor. Give a plain one: x.to_dense().")
     if x.dim() < 2 or len(x) == 0:

@@ -9,16 +9,23 @@ import torch
 from torch import Tensor
 
 from .cut import Cut, find_module
-from .errors import QuestionError, nearest
+from .errors import InputError, QuestionError, nearest
 from .nets import Net
 from .text import IDS, Text
 
 BASELINES = ("pad", "mask", "mean", "zero")
 
 
-def called_with(net: Net, text: Text) -> Any:
-    """What the net is called with: by keyword where it takes `input_ids`, else the tokens alone."""
-    inputs = net.placed_all(text.inputs)
+def called_with(net: Net, x: Any) -> Any:
+    """What the net is called with: of a `Text` its tokens, by keyword where it takes `input_ids`; all else as it is.
+
+    Errors: `InputError` for a text that has not been read.
+    """
+    if isinstance(x, str):
+        raise InputError(f"{x[:60]!r} is a text, and the net is called with its tokens: net.read('this is not good').")
+    if not isinstance(x, Text):
+        return x
+    inputs = net.placed_all(x.inputs)
     known = inspect.signature(net.module.forward).parameters.values()
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known):
         return inputs

@@ -17,7 +17,7 @@ from .attribution import Attribution, Ranked
 from .cut import OUTPUT, Cut, as_cut
 from .distribution import Distribution, Mixture
 from .distributions import Line
-from .embedding import BASELINES, called_with
+from .embedding import BASELINES
 from .errors import CutError, QuestionError
 from .explain import PAGE, Request, store_answers
 from .language import parse
@@ -85,7 +85,7 @@ def answers_of(net: Net, text: Text, most: int = 5) -> list[Said]:
     if isinstance(net.module, SentenceEncoder):
         return []
     try:
-        y = activations(net, OUTPUT, called_with(net, text))
+        y = activations(net, OUTPUT, text)
     except CutError as error:
         raise QuestionError(
             f"This net gives no logits. {error} Take it with the part that answers (...ForSequenceClassification, "
@@ -104,9 +104,7 @@ def answers_of(net: Net, text: Text, most: int = 5) -> list[Said]:
     position = y.shape[1] - 1 if place is None else place
     p = torch.softmax(y[0, position].double(), 0)
     best = p.topk(min(most, len(p))).indices.tolist()
-    return [
-        Said(net.spelling(i).strip() or repr(i), float(p[i]), Logit(i, -1 if place is None else place)) for i in best
-    ]
+    return [Said(repr(net.spelling(i)), float(p[i]), Logit(i, -1 if place is None else place)) for i in best]
 
 
 def _mask_place(net: Net, text: Text) -> int | None:

@@ -17,7 +17,7 @@ from .explain import PAGE
 from .explain_text import answers_of, by_name
 from .language import parse
 from .nets import Net
-from .ngrams import Phrases, Unit, phrases, units_like
+from .ngrams import Phrases, PhraseUnit, phrases, units_like
 from .places import transformer
 from .quantities import Class
 from .quantity import Quantity, as_quantity
@@ -60,7 +60,7 @@ class Harvest:
 
     at: Cut
     of: Quantity
-    units: tuple[Unit, ...]
+    units: tuple[PhraseUnit, ...]
     found: Phrases
     lines: tuple[str, ...]
     sentences: Reading
@@ -77,7 +77,7 @@ def harvest(search: Search, corpus: Corpus, file: str, out: Path, progress: Prog
     units = tuple(_units(search, at, of))
     with fresh_folder(out) as work:
         found = phrases(
-            net, at, [u.index for u in units], corpus.texts, of, labels=corpus.labels, longest=search.longest,
+            net, at, units, corpus.texts, of, labels=corpus.labels, longest=search.longest,
             least=search.least, baseline=search.baseline, chunk=search.chunk, progress=progress,
         )  # fmt: skip
         lines = (f"{search.name}, {at.place.text}, for {of.describe(net)}", *_told(units), "", *_lines(found, search))
@@ -120,18 +120,18 @@ def _said(search: Search) -> Quantity:
     return by_name(search.net, said[0].quantity)
 
 
-def _units(search: Search, at: Cut, of: Quantity) -> list[Unit]:
+def _units(search: Search, at: Cut, of: Quantity) -> list[PhraseUnit]:
     if (search.like is None) == (not search.units):
         raise QuestionError("Name a phrase that units look at, --like 'not good', or the units, --units 3,17.")
     if search.like is None:
-        return [Unit(u, float("nan"), float("nan")) for u in search.units]
+        return [PhraseUnit(u, float("nan"), float("nan")) for u in search.units]
     sentence = search.sentence or search.like
     return units_like(
         search.net, search.like, sentence, at, of, search.top, share=search.share, baseline=search.baseline
     )
 
 
-def _told(units: Sequence[Unit]) -> list[str]:
+def _told(units: Sequence[PhraseUnit]) -> list[str]:
     """The units, and what they were chosen by."""
     return [
         f"unit {u.index}"
@@ -141,9 +141,9 @@ def _told(units: Sequence[Unit]) -> list[str]:
 
 
 def _title(search: Search, made: Harvest) -> str:
-    units = ", ".join(str(u.index) for u in made.units)
-    asked = f"like “{search.like}”" if search.like else f"of units {units}"
-    return f"Phrases {asked}: {made.at.place.text}, units {units}"
+    units = f"unit{'s' * (len(made.units) > 1)} " + ", ".join(str(u.index) for u in made.units)
+    asked = f"Phrases like “{search.like}”" if search.like else "Phrases"
+    return f"{asked}: {made.at.place.text}, {units}, for {made.of.describe(search.net)}"
 
 
 def _lines(found: Phrases, search: Search) -> list[str]:

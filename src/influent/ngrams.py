@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from .ask import influence
 from .atomic import write_whole
 from .cut import OUTPUT, Cut, as_cut
 from .distributions import Line
-from .embedding import called_with
 from .errors import InputError, QuestionError
 from .measures import contribution
 from .nets import Net, as_net
@@ -32,7 +31,7 @@ COLUMNS = ("phrase", "texts", "mean", "total", "found", "precision", "recall", "
 
 
 @dataclass(frozen=True)
-class Unit:
+class PhraseUnit:
     """A unit that looks at a phrase: its contribution in a sentence, and the share of it that the phrase carries."""
 
     index: int
@@ -104,7 +103,7 @@ class Phrases:
 def units_like(
     net: Net | nn.Module, phrase: str, sentence: str, at: Cut | str, of: Any, top: int = 3, among: int = 20,
     share: float = 0.5, baseline: Any = None, n: int = 65,
-) -> list[Unit]:  # fmt: skip
+) -> list[PhraseUnit]:  # fmt: skip
     """Units of high contribution in a sentence that look at a phrase in it: those that carry most from there.
 
     Of the `among` units of largest positive conductance, those of which at least `share` flows from the phrase's words;
@@ -133,7 +132,7 @@ def units_like(
         inside = sum(p.value for p in pieces if p.start < begin + len(phrase) and p.end > begin)
         total = sum(p.value for p in pieces)
         if total > 0 and inside / total >= share:
-            units.append(Unit(u, float(whole.values[0, u]), inside / total))
+            units.append(PhraseUnit(u, float(whole.values[0, u]), inside / total))
     if not units:
         raise QuestionError(
             f"No unit of {cut.text} has {share:.0%} of its contribution from {phrase!r} in {sentence!r}. Ask for "
@@ -143,11 +142,13 @@ def units_like(
 
 
 def phrases(
-    net: Net | nn.Module, at: Cut | str, units: int | Sequence[int], texts: Sequence[str], of: Any, *, longest: int = 4,
-    labels: Sequence[int | str] | None = None, carry: float = 0.9, least: int = 1, baseline: Any = None, n: int = 33,
-    chunk: int = 512, progress: Callable[[int], None] | None = None,
+    net: Net | nn.Module, at: Cut | str, units: int | Iterable[int | PhraseUnit], texts: Iterable[str], of: Any, *,
+    longest: int = 4, labels: Sequence[int | str] | None = None, carry: float = 0.9, least: int = 1,
+    baseline: Any = None, n: int = 33, chunk: int = 512, progress: Callable[[int], None] | None = None,
 ) -> Phrases:  # fmt: skip
     """The n-grams that carry the contribution of some units over a corpus, those that carry most in all first.
+
+    `units` are one number or several, or what `units_like` found.
 
     In each text it is the shortest run of at most `longest` words whose contributions to `of`, through the units, add
     up to `carry` of the largest such sum; it begins and ends with a word. Phrases of at least `least` texts are kept.
@@ -162,12 +163,14 @@ def phrases(
     ['good fun', 'good film', 'film']
     """
     net, cut, of = as_net(net), _one_axis(at), as_quantity(of)
-    if isinstance(texts, str) or not texts:
+    texts = () if isinstance(texts, str) else tuple(texts)
+    if not texts:
         raise InputError("phrases reads a list of texts: phrases(net, at, units, ['this is not good', ...], of).")
     if labels is not None and len(labels) != len(texts):
         raise InputError(f"There are {len(labels)} labels for {len(texts)} texts. Give one for each.")
     given = None if labels is None else [_number(net, label) for label in labels]
-    flow = Through(units if isinstance(units, int) else tuple(units), cut, of)
+    some = [units] if isinstance(units, int) else units
+    flow = Through([u.index if isinstance(u, PhraseUnit) else u for u in some], cut, of)
     left_out: dict[str, str] = {}
     words: dict[int, tuple[Piece, ...]] = {}
     said: dict[int, int] = {}
@@ -209,7 +212,7 @@ def _readable(net: Net, texts: Sequence[str]) -> Iterator[tuple[list[int], Text 
 
 
 def _said(net: Net, text: Text) -> list[int]:
-    y = activations(net, OUTPUT, called_with(net, text))
+    y = activations(net, OUTPUT, text)
     return y.argmax(1).tolist() if y.dim() == 2 else [-1] * len(text)
 
 

@@ -15,37 +15,43 @@ from .cut import INPUT, Cut
 from .dataset import Dataset
 from .distributions import Gaussian, Line, Point
 from .measures import contribution, gradient, gradient_times_activation
-from .nets import Net
+from .nets import Net, as_net
 from .quantities import Class, Label, Predicted, Unit
 from .quantity import Combination, Quantity, as_quantity
+from .text import Text
 from .through import Through
 
 Of = Quantity | Callable[[Tensor], Tensor]
 _PREDICTED, _LABEL = Predicted(), Label()
 
 
-def saliency(net: Net | nn.Module, x: Tensor, of: Of = _PREDICTED) -> Attribution:
+def _input(net: Net | nn.Module, x: Any) -> Cut:
+    """The net's input; of texts, their tokens' vectors."""
+    return Cut(as_net(net).embedding or INPUT.text) if isinstance(x, Text) else INPUT
+
+
+def saliency(net: Net | nn.Module, x: Tensor | Text, of: Of = _PREDICTED) -> Attribution:
     """∂F/∂x at x. Source: Simonyan et al. 2014; Leino et al. 2018, Eq 1 over a point.
 
     >>> net, x = nn.Linear(3, 2).eval(), torch.ones(1, 3)
     >>> saliency(net, x).values.shape
     torch.Size([1, 3])
     """
-    return influence(net, INPUT, of, Point(x), gradient)
+    return influence(net, _input(net, x), of, Point(x), gradient)
 
 
-def gradient_times_input(net: Net | nn.Module, x: Tensor, of: Of = _PREDICTED) -> Attribution:
+def gradient_times_input(net: Net | nn.Module, x: Tensor | Text, of: Of = _PREDICTED) -> Attribution:
     """x · ∂F/∂x at x. Source: Shrikumar et al. 2016.
 
     >>> net, x = nn.Linear(3, 2).eval(), torch.ones(1, 3)
     >>> gradient_times_input(net, x).values.shape
     torch.Size([1, 3])
     """
-    return influence(net, INPUT, of, Point(x), gradient_times_activation)
+    return influence(net, _input(net, x), of, Point(x), gradient_times_activation)
 
 
 def smoothgrad(
-    net: Net | nn.Module, x: Tensor, of: Of = _PREDICTED, std: float = 0.1, n: int = 50, seed: int = 0
+    net: Net | nn.Module, x: Tensor | Text, of: Of = _PREDICTED, std: float = 0.1, n: int = 50, seed: int = 0
 ) -> Attribution:
     """E ∂F/∂x over a Gaussian ball around x. Source: Smilkov et al. 2017.
 
@@ -53,11 +59,16 @@ def smoothgrad(
     >>> smoothgrad(net, x, n=4).stderr.shape
     torch.Size([1, 3])
     """
-    return influence(net, INPUT, of, Gaussian(x, std, n, seed), gradient)
+    return influence(net, _input(net, x), of, Gaussian(x, std, n, seed), gradient)
 
 
 def integrated_gradients(
-    net: Net | nn.Module, x: Tensor, of: Of = _PREDICTED, baseline: Any = None, n: int = 65, rule: str = "adaptive"
+    net: Net | nn.Module,
+    x: Tensor | Text,
+    of: Of = _PREDICTED,
+    baseline: Any = None,
+    n: int = 65,
+    rule: str = "adaptive",
 ) -> Attribution:
     """(x − x′) ∫ ∂F/∂x dα. Source: Sundararajan et al. 2017; Dhamdhere et al. 2018, Eq 1.
 
@@ -65,10 +76,10 @@ def integrated_gradients(
     >>> integrated_gradients(net, x, baseline=0 * x).gap.absolute.item() < 1e-5
     True
     """
-    return influence(net, INPUT, of, Line(baseline, x, n, rule), contribution)
+    return influence(net, _input(net, x), of, Line(baseline, x, n, rule), contribution)
 
 
-def internal_influence(net: Net | nn.Module, x: Tensor, layer: Cut | str, of: Of = _PREDICTED) -> Attribution:
+def internal_influence(net: Net | nn.Module, x: Tensor | Text, layer: Cut | str, of: Of = _PREDICTED) -> Attribution:
     """∂F/∂y at a layer y = h(x), at x. Source: Leino et al. 2018, Eq 2.
 
     >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
@@ -79,7 +90,7 @@ def internal_influence(net: Net | nn.Module, x: Tensor, layer: Cut | str, of: Of
 
 
 def conductance(
-    net: Net | nn.Module, x: Tensor, layer: Cut | str, of: Of = _PREDICTED, baseline: Any = None, n: int = 65,
+    net: Net | nn.Module, x: Tensor | Text, layer: Cut | str, of: Of = _PREDICTED, baseline: Any = None, n: int = 65,
     rule: str = "adaptive",
 ) -> Attribution:  # fmt: skip
     """∫ ∂F/∂y · dy/dα dα at a layer y = h(x). Source: Dhamdhere et al. 2018, Eq 3; Shrikumar et al. 2018.
@@ -93,7 +104,7 @@ def conductance(
 
 
 def conductance_of_units(
-    net: Net | nn.Module, x: Tensor, layer: Cut | str, units: Any, of: Of = _PREDICTED, baseline: Any = None,
+    net: Net | nn.Module, x: Tensor | Text, layer: Cut | str, units: Any, of: Of = _PREDICTED, baseline: Any = None,
     n: int = 65, rule: str = "adaptive",
 ) -> Attribution:  # fmt: skip
     """(x − x′) ∫ Σ_units ∂F/∂y · ∂y/∂x dα: a layer's units, seen on the input. Source: Dhamdhere et al. 2018, Eq 2.
@@ -102,7 +113,9 @@ def conductance_of_units(
     >>> conductance_of_units(net, x, "0", [1, 3], baseline=0 * x, n=9).values.shape
     torch.Size([1, 3])
     """
-    return influence(net, INPUT, Through(units, layer, as_quantity(of)), Line(baseline, x, n, rule), contribution)
+    return influence(
+        net, _input(net, x), Through(units, layer, as_quantity(of)), Line(baseline, x, n, rule), contribution
+    )
 
 
 def layer_integrated_gradients(
@@ -122,17 +135,19 @@ def layer_integrated_gradients(
     return influence(net, layer, of, Line(start, end, n, rule, cut=layer, given=given), contribution)
 
 
-def what_drives(net: Net | nn.Module, x: Tensor, unit: Unit, baseline: Any = None, n: int = 65) -> Attribution:
+def what_drives(net: Net | nn.Module, x: Tensor | Text, unit: Unit, baseline: Any = None, n: int = 65) -> Attribution:
     """Integrated gradients of a unit inside the net. Source: Leino et al. 2018, section 3.1.
 
     >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
     >>> what_drives(net, x, Unit(2, "0"), baseline=0 * x, n=5).values.shape
     torch.Size([1, 3])
     """
-    return influence(net, INPUT, unit, Line(baseline, x, n), contribution)
+    return influence(net, _input(net, x), unit, Line(baseline, x, n), contribution)
 
 
-def comparative(net: Net | nn.Module, x: Tensor, layer: Cut | str, this: Quantity, other: Quantity) -> Attribution:
+def comparative(
+    net: Net | nn.Module, x: Tensor | Text, layer: Cut | str, this: Quantity, other: Quantity
+) -> Attribution:
     """∂(f_a − f_b)/∂y at a layer, at x: why this class and not the other. Source: Leino et al. 2018, section 3.2.
 
     >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
@@ -142,14 +157,16 @@ def comparative(net: Net | nn.Module, x: Tensor, layer: Cut | str, this: Quantit
     return influence(net, layer, this - other, Point(x), gradient)
 
 
-def expected_gradients(net: Net | nn.Module, x: Tensor, data: Dataset, of: Of = _PREDICTED, n: int = 17) -> Attribution:
+def expected_gradients(
+    net: Net | nn.Module, x: Tensor | Text, data: Dataset, of: Of = _PREDICTED, n: int = 17
+) -> Attribution:
     """E over baselines x′ from the data of (x − x′) · E ∂F/∂x on the line to x. Source: Erion et al. 2021, Eq 6.
 
     >>> net, x = nn.Linear(3, 2).eval(), torch.ones(1, 3)
     >>> expected_gradients(net, x, Dataset([torch.zeros(4, 3)])).values.shape
     torch.Size([1, 3])
     """
-    return influence(net, INPUT, of, Line(data, x, n=n), contribution)
+    return influence(net, _input(net, x), of, Line(data, x, n=n), contribution)
 
 
 def essence(net: Net | nn.Module, layer: Cut | str, data: Dataset, of: Of = _LABEL) -> Attribution:

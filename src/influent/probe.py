@@ -24,6 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from .axes import axis_names
 from .containers import Way, all_tensors, first_tensor, pick, put, rows_of
 from .cut import Cut, as_cut, find_module
+from .embedding import called_with
 from .errors import CutError, InfluentError, InfluentWarning, InputError, NetError
 from .kernels import check_state, frozen, hookless, plain_kernels
 from .nets import Net, as_net
@@ -269,7 +270,12 @@ class Probe:
                 key = _input_key(cut)
                 if key not in (kwargs if isinstance(key, str) else range(len(args))):
                     named = ", ".join(f"INPUT[{k}]" for k in (*range(len(args)), *kwargs))
-                    raise CutError(f"{cut.text!r} is not among the inputs that the net is called with: {named}.")
+                    way = (
+                        f" The path runs at {self.feed.text!r}: ask there."
+                        if self.feed is not None and self.feed.name != "INPUT"
+                        else ""
+                    )
+                    raise CutError(f"{cut.text!r} is not among the inputs that the net is called with: {named}.{way}")
                 holder: Any = kwargs if isinstance(key, str) else args
                 holder[key] = self._visit(cut, holder[key], cut.element[1:])
         return args, kwargs
@@ -342,7 +348,8 @@ class CutInfo:
 def cuts(net: Net | nn.Module, x: Any) -> list[CutInfo]:
     """The places at which a net can be cut, in the order in which they first run.
 
-    `x` is an input `[point, *shape]`, or a tuple or dictionary of inputs. Errors as `influence`.
+    `x` is an input `[point, *shape]`, texts as `net.read` gives them, or a tuple or dictionary of inputs. Errors as
+    `influence`.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
     >>> [(c.name, c.shape, c.axes) for c in cuts(net, torch.zeros(1, 3, 5, 5))][0]
@@ -357,7 +364,7 @@ def cuts(net: Net | nn.Module, x: Any) -> list[CutInfo]:
 
         return hook
 
-    with Probe(net, [], [], None, x, -1) as probe, ExitStack() as stack:
+    with Probe(net, [], [], None, called_with(net, x), -1) as probe, ExitStack() as stack:
         for name, module in net.module.named_modules():
             if name and not hookless(module):
                 stack.callback(module.register_forward_hook(listen(name)).remove)
@@ -378,12 +385,13 @@ def _info(net: Net, name: str, module: nn.Module, output: Any, calls: int) -> Cu
 def activations(net: Net | nn.Module, cut: Cut | str, inputs: Any) -> Tensor:
     """The activations at a cut, `[point, *neuron]`, detached: h(x), or the ends of a path inside the net.
 
-    `inputs` is a tensor, a tuple (positional) or a dictionary (keyword arguments). Errors as `influence`.
+    `inputs` is a tensor, texts as `net.read` gives them, a tuple (positional) or a dictionary (keyword arguments).
+    Errors as `influence`.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU()).eval()
     >>> activations(net, "0", torch.zeros(1, 2)).shape
     torch.Size([1, 2])
     """
     net, place = as_net(net), as_cut(cut).place
-    with Probe(net, [], [place], None, inputs, -1) as probe:
+    with Probe(net, [], [place], None, called_with(net, inputs), -1) as probe:
         return probe.run(torch.empty(0), torch.empty(0), mode="value").read[place]

@@ -320,7 +320,8 @@ def _split(batch: Any, name: str) -> tuple[Tensor, Tensor | None]:
     x, label = _entries(batch, name)
     if not isinstance(x, Tensor) or x.dim() < 2:
         got = spell_shape(x) if isinstance(x, Tensor) else type(x).__name__
-        raise InputError(f"{name} is {got}, not a tensor [sample, ...] or a pair (tensor, labels).")
+        way = " Ask about texts in one batch: over=Point(net.read([...]))." if got in ("Text", "str") else ""
+        raise InputError(f"{name} is {got}, not a tensor [sample, ...] or a pair (tensor, labels).{way}")
     if label is None:
         return x, None
     labels = torch.as_tensor(label).cpu()

@@ -546,3 +546,38 @@ def test_a_mask_of_heads_is_their_channels(keep):
             inf.Mask("blend:in/head", [2]).apply(net, h)
     ablated = inf.ablate(net, "blend:in/head", inf.Class(0), x).values[:, 0 if keep else 1]
     close(ablated, (module(x) - want)[:, 0].detach())
+
+
+def test_texts_are_inputs_wherever_inputs_are():
+    net, text = net_of("BERT"), net_of("BERT").read(["this is not good", "a film"])
+    inputs = dict(text.inputs)
+    assert torch.equal(inf.activations(net, "bert.encoder", text), inf.activations(net, "bert.encoder", inputs))
+    assert [c.name for c in inf.cuts(net, text)] == [c.name for c in inf.cuts(net, inputs)]
+    heads = inf.transformer(net).heads[0]
+    close(inf.ablate(net, heads, inf.Class(1), text).values, inf.ablate(net, heads, inf.Class(1), inputs).values, 0)
+    with pytest.raises(inf.InputError, match=r"^'good' is a text, and the net is called with its tokens: net\.read\("):
+        inf.cuts(net, "good")
+
+
+@pytest.mark.parametrize("method", [inf.saliency, inf.gradient_times_input, inf.smoothgrad, inf.integrated_gradients])
+def test_methods_on_the_input_are_on_the_vectors_of_a_text(method):
+    net = net_of("BERT")
+    text = net.read(["this is not good", "a film"])
+    a = method(net, text, inf.Class(1), n=5) if method is inf.smoothgrad else method(net, text, inf.Class(1))
+    assert a.values.shape == (2, text.ids.shape[1], 16) and a.axes == ("token", "channel")
+    want = inf.influence(net, net.embedding, inf.Class(1), inf.Line(None, text), inf.contribution)
+    if method is inf.integrated_gradients:
+        assert torch.equal(a.values, want.values)
+    assert "not(" in str(inf.show(a, on=text))
+    with pytest.raises(inf.QuestionError, match=r"^show draws texts as net\.read gave them"):
+        inf.show(a, on=["this is not good", "a film"])
+    with pytest.raises(inf.CutError, match=r"The path runs at 'bert\.embeddings\.word_embeddings': ask there\.$"):
+        inf.influence(net, inf.INPUT, inf.Class(1), inf.Line(None, text), inf.contribution)
+
+
+def test_texts_are_no_batches_of_a_data_set():
+    net = net_of("BERT")
+    with pytest.raises(inf.InputError, match=r"Ask about texts in one batch: over=Point\(net\.read\(\[\.\.\.\]\)\)\.$"):
+        inf.influence(net, "bert.encoder", inf.Class(1), inf.Dataset([net.read("good")]))
+    with pytest.raises(inf.InputError, match=r"^The input is a str, not a tensor\. A text becomes one with net\.read"):
+        inf.influence(net, "bert.encoder", inf.Class(1), inf.Point("good"))

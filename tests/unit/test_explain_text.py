@@ -111,6 +111,22 @@ def test_what_is_too_long_is_cut_off_where_that_is_asked(explain):
     assert "good(" in out
 
 
+def test_words_that_the_net_does_not_know_are_named(explain, tmp_path):
+    _, out, _ = explain("--text", "xyzzy is good xyzzy", "--net", "textcnn-sentiment", *QUICK)
+    assert "Not known to this net, which reads [UNK] in their place: xyzzy\n" in out
+    assert "in their place: xyzzy" in (tmp_path / "why" / "explanation.html").read_text(encoding="utf-8")
+    _, out, _ = explain("--text", "this is good", "--net", "NET/BERT", *QUICK)
+    assert "Not known" not in out
+
+
+@pytest.mark.parametrize("over", ["Point", "Gaussian(std=0.1, n=3)"])
+def test_slopes_say_which_units_and_not_what_they_read(explain, tmp_path, over):
+    code, out, _ = explain("--text", "this is good", "--net", "textcnn-sentiment", "--over", over)
+    assert code == 0 and "The units of largest magnitude\nfilters, channel" in out and "read in it" not in out
+    assert not any(line.startswith(" ") and not line.strip() for line in out.splitlines())
+    assert "The units of largest magnitude</caption>" in (tmp_path / "why" / "explanation.html").read_text()
+
+
 @pytest.mark.parametrize("net", ["NET/BERT", "NET/GPT-2", "NET/T5", "textcnn-sentiment"])
 def test_the_places_of_a_text_net_are_listed(folders, capsys, net):
     assert main(["cuts", "--net", net.replace("NET/", f"hf:{folders}/")]) == 0

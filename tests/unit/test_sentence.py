@@ -350,9 +350,10 @@ def test_the_page_of_a_text_has_its_predictions_questions_units_heads_and_small_
         "A & B", "not\n<b>good</b>", [("<neg>", 0.9), ("pos", 0.1)], [asked, TextSection("And?", asked.sentence)], 1.25
     )
     assert not re.search("<(b|neg|negative|emb)>", page) and not re.search(r"(src|href)=|url\(|@import", page)
-    for text in ("<title>A &amp; B</title>", "not\n&lt;b&gt;good&lt;/b&gt;</bdi>", "90.0 %", "Why &lt;negative&gt;?",
+    for text in ("<title>A &amp; B</title>", "not\n&lt;b&gt;good&lt;/b&gt;</blockquote>", "90.0 %",
+                     "Why &lt;negative&gt;?",
                  "the strongest: 2.", "Completeness: gap 1e-7", "What the units read", "layer 0, head 0: +1",
                  "at=&#39;&lt;emb&gt;&#39;", "Made by influent in 1.2 s."):  # fmt: skip
         assert text in page, text
     assert page.count("<h2>") == 2 and page.count("Completeness") == 1 and "velocity" not in page
-    assert page.count("<bdi dir") == 1 + 1 + 2 + 1
+    assert page.count("<bdi dir") == 1 + 2 + 1 and page.count("<blockquote dir") == 1

@@ -20,7 +20,7 @@ from influent.measures import contribution, gradient, gradient_times_activation
 from influent.nets import Net
 from influent.quantity import Quantity
 from influent.sweep import Measure
-from influent.text import Text
+from influent.text import Text, TextTransform
 
 from .figure import Cell, Figure
 from .heat import heat
@@ -173,6 +173,10 @@ def show(a: Attribution, on: Tensor | Text, top: int = 3, chunk: int = 16) -> Fi
         raise QuestionError("show takes one attribution; this is a dictionary of several: inf.show(r['conv1'], on=x).")
     if isinstance(on, Text):
         return reading_of(a, on)
+    if a.net is not None and isinstance(a.net.transform, TextTransform):
+        raise QuestionError(
+            "show draws texts as net.read gave them: inf.show(a, on=net.read(['this is not good', ...]))."
+        )
     if len(a.instances) != 1 or not isinstance(a.question.of, Quantity):
         raise QuestionError(f"show draws one row of one quantity. Choose one: inf.show(a[{a.instances[0]!r}], on=x).")
     if a.net is None:

@@ -70,6 +70,10 @@ def _read(kind: Any, name: str, file: str, **more: Any) -> Any:
                 f"{name} holds {there}, from which transformers cannot make a net: {reason[0]} It needs config.json "
                 "and model.safetensors: net.save_pretrained(FOLDER) writes them."
             ) from error
+        if name.startswith((".", "/", "~")) or name.count("/") > 1:
+            raise InputError(
+                f"hf:{name}: there is no folder {name}. Name one that net.save_pretrained(FOLDER) wrote."
+            ) from error
         raise InputError(
             f"hf:{name}: there is no folder {name}, and the hub's cache on this machine has no {file} of that name; "
             f"nothing is downloaded behind your back. Type `hf download {name}` to fetch it, or name a folder that "
