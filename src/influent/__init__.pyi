@@ -38,6 +38,7 @@ from .measures import gradient as gradient
 from .measures import gradient_times_activation as gradient_times_activation
 from .measures import magnitude as magnitude
 from .measures import square as square
+from .monotone import mim as mim
 from .nets import Net as Net
 from .ngrams import phrases as phrases
 from .ngrams import units_like as units_like

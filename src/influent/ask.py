@@ -65,10 +65,7 @@ def influence(
     if not isinstance(over, Distribution):
         raise QuestionError(f"over= is a {type(over).__name__}, not a distribution. For one input: over=Point(x).")
     check_chunk(chunk)
-    if progress is not None and not callable(progress):
-        raise QuestionError(
-            f"progress={progress!r}: give a function that takes the number of points just run: bar.update."
-        )
+    check_progress(progress)
     ats, ofs, measures = _listed(at, "at"), _listed(of, "of"), _listed(measure, "measure")
     for m in measures:
         if not callable(m):
@@ -97,6 +94,14 @@ def check_chunk(chunk: int) -> None:
     """Refuse what is no number of points."""
     if not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1:
         raise QuestionError(f"chunk={chunk!r}: give the number of points per pass, 1 or more.")
+
+
+def check_progress(progress: Callable[[int], None] | None) -> None:
+    """Refuse what cannot be told how many points have been run."""
+    if progress is not None and not callable(progress):
+        raise QuestionError(
+            f"progress={progress!r}: give a function that takes the number of points just run: bar.update."
+        )
 
 
 def _listed(word: Any, name: str) -> list[Any]:

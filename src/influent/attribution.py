@@ -12,6 +12,7 @@ from torch import Tensor
 from .cut import Cut
 from .distribution import Distribution
 from .errors import InputError, QuestionError
+from .measures import Monotone
 from .nets import Net
 from .probe import Cost
 from .quantities import Classes
@@ -34,7 +35,7 @@ class Question:
     at: Cut
     of: Quantity | Classes
     over: Distribution
-    measure: Callable[..., Any]
+    measure: Callable[..., Any] | Monotone
 
     @property
     def text(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from .cut import INPUT, OUTPUT, Cut
 from .distribution import Distribution
 from .errors import QuestionError, nearest
 from .mask import Mask
+from .measures import Monotone
 from .quantities import Classes
 from .quantity import Quantity
 from .shapes import Stored
@@ -31,7 +32,7 @@ _NOUNS: Mapping[str, type] = {
     if isinstance(kind, type)
     and issubclass(kind, (Quantity, Distribution, Classes))
     and kind.__module__ == module.__name__
-} | {"Stored": Stored, "Cut": Cut, "Until": Until, "Mask": Mask}
+} | {"Stored": Stored, "Cut": Cut, "Until": Until, "Mask": Mask, "Monotone": Monotone}
 _MEASURES = {
     f.__name__: f for f in vars(measures).values() if callable(f) and getattr(f, "__annotations__", {}).get("e")
 }
@@ -129,7 +130,8 @@ def _combine(op: ast.operator, a: Any, b: Any, text: str) -> Any:
 
 def _call(kind: Any, args: list[Any], kwargs: dict[str, Any], words: Mapping[str, Any], text: str) -> Any:
     """A noun from its arguments: only nouns are ever called."""
-    if not (isinstance(kind, type) and issubclass(kind, (Quantity, Distribution, Classes, Stored, Cut, Until, Mask))):
+    nouns = (Quantity, Distribution, Classes, Stored, Cut, Until, Mask, Monotone)
+    if not (isinstance(kind, type) and issubclass(kind, nouns)):
         raise QuestionError(f"{text!r}: {kind!r} is no noun of ours or yours, so it is not called. {_EXAMPLE}")
     if issubclass(kind, Distribution) and "x" in words:
         known = _fields(kind)

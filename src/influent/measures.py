@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
 from .axes import Axis
 from .errors import QuestionError
+from .shapes import key_of, spell_noun
 
 
 @dataclass(frozen=True)
@@ -126,3 +128,28 @@ def square(e: Evidence) -> Tensor:
     tensor([[4.]])
     """
     return e.gradient**2
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Monotone:
+    """Σ_{y≠x} (y − x) · a(‖y − x‖) · s(x, y) as the word of a question: how `mim` counts, which is no gradient.
+
+    `x [instance, *shape]` are the explained inputs, `kernel` is a, by name or a function of distances; with `soft`, s
+    is a difference of probabilities. Which label s looks at is the question's `of`, the y are its `over`.
+
+    >>> Monotone(None, kernel="1/d")
+    Monotone(None, kernel='1/d')
+    """
+
+    x: Any
+    kernel: Any = "1/d2"
+    soft: bool = False
+
+    def __repr__(self) -> str:
+        return spell_noun(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Monotone) and key_of(self) == key_of(other)
+
+    def __hash__(self) -> int:
+        return hash(key_of(self))

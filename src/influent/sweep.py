@@ -202,12 +202,7 @@ class Sweep:
         needed = self.over.adaptive or any(m is not activation for m in self.job.measures)
         done = self.probe.run(draw.points, draw.subject, mode="graph" if needed else "value")
         self._note(draw, done)
-        for cut, y in done.seen.items():
-            if len(y) != len(draw.points):
-                raise CutError(
-                    f"{cut.text!r} gives {spell_shape(y)} for {len(draw.points)} points: its first dimension is no "
-                    "batch. Cut where the first dimension counts points."
-                )
+        check_batch(done, len(draw.points))
         values = self._values(done, draw.subject, slopes=needed)
         slopes: dict[Key, Tensor] = {}
         for q, valued in enumerate(values):
@@ -311,20 +306,40 @@ class Sweep:
 
     def _grouped(self, cut: Cut, shape: torch.Size) -> tuple[Axis | None, tuple[int, ...]]:
         """The axis that counts the cut's units, and the dimensions that are summed to make them."""
-        names = axis_names(self.job.net.module, cut, shape, self.job.net.axes)
-        if cut.units is None:
-            self.axes[cut] = names
-            return None, ()
-        axis = unit_axis(self.job.net.module, cut, shape, self.job.net.axes)
-        if axis is None:
-            known = f"its axes are {', '.join(names)}" if names else "its axes are not known"
-            raise QuestionError(
-                f"{cut.text!r} asks for units by {cut.units!r}, but {known} (activation {list(shape)}). "
-                f"Type one of them, or say what they are: inf.Net(module, axes={{{cut.place.text!r}: (...)}})."
+        self.axes[cut], axis, dims = grouping(self.job.net, cut, shape)
+        return axis, dims
+
+
+def check_batch(done: Pass, points: int) -> None:
+    """Refuse watched places whose first dimension does not count points."""
+    for cut, y in done.seen.items():
+        if len(y) != points:
+            raise CutError(
+                f"{cut.text!r} gives {spell_shape(y)} for {points} points: its first dimension is no batch. Cut where "
+                "the first dimension counts points."
             )
-        self.axes[cut] = (cut.units,)
-        dims = len(shape) + bool(axis.heads)
-        return axis, tuple(d for d in range(1, dims) if d != axis.dim)
+
+
+def grouping(net: Net, cut: Cut, shape: torch.Size) -> tuple[tuple[str, ...] | None, Axis | None, tuple[int, ...]]:
+    """Names of the units' axes, the axis that counts them where the cut names one, and the dimensions summed for them.
+
+    `shape` is that of activations `[point, *neuron]`. Errors: `QuestionError` for units that they do not have.
+
+    >>> grouping(Net(nn.Conv2d(3, 8, 3)), Cut("OUTPUT/channel"), torch.Size((1, 8, 5, 5)))
+    (('channel',), Axis(dim=1, heads=0), (2, 3))
+    """
+    names = axis_names(net.module, cut, shape, net.axes)
+    if cut.units is None:
+        return names, None, ()
+    axis = unit_axis(net.module, cut, shape, net.axes)
+    if axis is None:
+        known = f"its axes are {', '.join(names)}" if names else "its axes are not known"
+        raise QuestionError(
+            f"{cut.text!r} asks for units by {cut.units!r}, but {known} (activation {list(shape)}). "
+            f"Type one of them, or say what they are: inf.Net(module, axes={{{cut.place.text!r}: (...)}})."
+        )
+    dims = len(shape) + bool(axis.heads)
+    return (cut.units,), axis, tuple(d for d in range(1, dims) if d != axis.dim)
 
 
 def _part(draw: Draw, index: Tensor) -> Draw:
