@@ -15,7 +15,7 @@ from .cut import Cut, as_cut
 from .distribution import Distribution
 from .errors import QuestionError
 from .ledger import Ledger, identity
-from .measures import contribution, gradient
+from .measures import Ruled, contribution, gradient, rule_of
 from .nets import Net, as_net
 from .probe import Cost
 from .quantities import Classes
@@ -72,6 +72,7 @@ def influence(
             raise QuestionError(
                 f"measure={m!r} is no measure. Type inf.gradient, inf.contribution, or a function of Evidence."
             )
+    rule_of(measures)  # refuses several
     words = [o if isinstance(o, Classes) else as_quantity(o) for o in ofs]
     columns = [q for o in words for q in (o.quantities if isinstance(o, Classes) else (o,))]
     job = Job(net, tuple(map(as_cut, ats)), tuple(q.bind(net) for q in columns), tuple(measures))
@@ -196,6 +197,8 @@ def _gap(
     gather: Callable[..., Tensor], sweeps: list[Part], question: Question, columns: range, values: Tensor
 ) -> tuple[Gap | None, str]:
     """Completeness, where it applies, and why not where it does not."""
+    if isinstance(question.measure, Ruled):
+        return None, f"slopes by the rule {question.measure.rule!r}, which are no gradients: they have no gap"
     if question.measure is not contribution:
         return None, ""
     if any(sweep.over.exact and set(sweep.job.flowing) & set(columns) for sweep in sweeps):

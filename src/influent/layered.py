@@ -76,9 +76,7 @@ class Layers:
             )
         best = max(self.layers, key=lambda layer: float(getattr(layer, criterion)))
         slack = best.accuracy_error if criterion == "accuracy" else 0.0
-        return next(
-            layer for layer in self.layers if getattr(layer, criterion) >= getattr(best, criterion) - slack
-        )
+        return next(layer for layer in self.layers if getattr(layer, criterion) >= getattr(best, criterion) - slack)
 
     @property
     def rows(self) -> list[tuple[str, ...]]:

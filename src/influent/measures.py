@@ -5,7 +5,7 @@ A new measure is a function in any file: `lambda e: e.gradient.clamp(min=0)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .axes import Axis
 from .errors import QuestionError
-from .shapes import key_of, spell_noun
+from .rules import BackwardRule
+from .shapes import key_of, spell, spell_noun
 
 
 @dataclass(frozen=True)
@@ -153,3 +154,62 @@ class Monotone:
 
     def __hash__(self) -> int:
         return hash(key_of(self))
+
+
+@dataclass(frozen=True, repr=False)
+class Ruled:
+    """A measure whose slopes are taken by a backward rule, in the place of the gradient: `Ruled(gradient, Guided())`.
+
+    Nothing adds up to a change of the quantity any more: there is no gap, and paths are refused. Errors:
+    `QuestionError` for what is no measure or no rule, and beside measures that are taken by another rule or by none.
+    Source: the rule's own.
+
+    >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
+    >>> influence(net, "INPUT", Class(1), Point(x), Ruled(gradient, Guided())).question.text["measure"]
+    'Ruled(gradient, Guided())'
+    """
+
+    measure: Callable[[Evidence], Tensor]
+    rule: BackwardRule
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rule, BackwardRule):
+            raise QuestionError(
+                f"Ruled(..., {self.rule!r}) has no backward rule. Type one: Ruled(gradient, Guided()), or Deconvnet()."
+            )
+        if isinstance(self.measure, Ruled | type) or not callable(self.measure):
+            raise QuestionError(f"Ruled({self.measure!r}, ...) has no measure. Type one: Ruled(gradient, Guided()).")
+
+    def __call__(self, e: Evidence) -> Tensor:
+        return self.measure(e)
+
+    def __repr__(self) -> str:
+        return f"Ruled({spell_measure(self.measure)}, {self.rule!r})"
+
+
+def spell_measure(measure: Any) -> str:
+    """The text form of a measure: ours bare, a user's as `package.module:name`.
+
+    >>> spell_measure(gradient), spell_measure(Ruled(magnitude, Deconvnet()))
+    ('gradient', 'Ruled(magnitude, Deconvnet())')
+    """
+    ours = getattr(measure, "__module__", "") == __name__ and not isinstance(measure, Ruled)
+    return str(getattr(measure, "__name__", repr(measure))) if ours else spell(measure)
+
+
+def rule_of(measures: Iterable[Callable[..., Any]]) -> BackwardRule | None:
+    """The rule by which the slopes of these measures are taken, None for the gradient. Activations need neither.
+
+    Errors: `QuestionError` where they differ: one sweep goes backward in one way.
+
+    >>> rule_of([activation, Ruled(gradient, Guided())]), rule_of([gradient])
+    (Guided(), None)
+    """
+    rules = {m.rule if isinstance(m, Ruled) else None for m in measures if m is not activation}
+    if len(rules) > 1:
+        names = sorted("no rule" if rule is None else repr(rule) for rule in rules)
+        raise QuestionError(
+            f"These measures go backward in different ways: by {' and by '.join(names)}. Ask for each in a question of "
+            "its own."
+        )
+    return rules.pop() if rules else None

@@ -62,7 +62,7 @@ def mim(
     tensor([[2.]])
     """
     net, cuts = as_net(net), _cuts(at)
-    told, of = _labels(net, labels)
+    told, of = labels_of(net, labels)
     found = one_pass(net, cuts, x, data, kernel, told, chunk, progress)
     measure = Monotone(x, kernel, labels == "soft")
     how = f"kernel {kernel}" if isinstance(kernel, str) else "a kernel of one's own"
@@ -102,7 +102,7 @@ def coherence(
     net, cuts = as_net(net), _cuts(at)
     if grouped := next((cut for cut in cuts if cut.units), None):
         raise QuestionError(f"Coherence is of a whole layer, not of its units: at={grouped.place.text!r}.")
-    found = one_pass(net, cuts, x, data, kernel, _labels(net, labels)[0], chunk, progress)
+    found = one_pass(net, cuts, x, data, kernel, labels_of(net, labels)[0], chunk, progress)
 
     def answer(cut: Cut) -> Tensor:
         pulled = found.at[cut]
@@ -131,9 +131,12 @@ class Labels:
 
 def one_pass(
     net: Net, cuts: Sequence[Cut], x: Tensor, data: Any, kernel: str | Kernel, told: Labels, chunk: int,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None, watch: Callable[[Mapping[Cut, Tensor], Tensor], None] | None = None,
 ) -> Found:  # fmt: skip
-    """One pass of the data through the net, for all cuts: what `mim` and `coherence` are made of."""
+    """One pass of the data through the net, for all cuts: what `mim` and `coherence` are made of.
+
+    `watch` is called with activations by place and outputs of each part of the data.
+    """
     check_chunk(chunk)
     check_progress(progress)
     weigh, over = as_kernel(kernel), _over(data)
@@ -152,6 +155,8 @@ def one_pass(
                 signs = told.signs(outputs, own)
                 for place in places:
                     sums[place].add(there[place], signs)
+                if watch is not None:
+                    watch(there, outputs)
                 if progress is not None:
                     progress(len(part))
     if not read:
@@ -198,7 +203,7 @@ def _source(data: Any, over: Dataset, chunk: int) -> Source:
     return Batches(data.split(chunk)) if isinstance(data, Tensor) else known_source(over.source)
 
 
-def _labels(net: Net, labels: Any) -> tuple[Labels, Quantity]:
+def labels_of(net: Net, labels: Any) -> tuple[Labels, Quantity]:
     """s, and the behaviour that it looks at as a word of the question."""
     if isinstance(labels, str) and labels in ("hard", "soft"):
         return Labels(_same, hard=True) if labels == "hard" else Labels(_difference), Predicted()

@@ -16,17 +16,17 @@ from .layered import CRITERIA, MAX, Layered, Layers, explain, rank, spell_share
 from .nets import Net
 from .samples import Folder, LeftOut, spell_left_out
 from .store import fresh_folder, record, seal
-from .views.figure import Figure
 from .views.layered import layered_figure, layered_page
 
 Progress = Callable[[int], None]
+WAYS = {"mim": "MIM", "activation": "activation", "influence": "influence", "conductance": "conductance"}
 ROWS = 5
 """Layers that a figure shows: more than five rows of pictures are not compared."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is asked about a folder: a net by name, layers between commas, a criterion, how units are scored, a share."""
+    """What is asked about a folder: a net by name, layers between commas, a criterion, the units' score, a share."""
 
     net: Net
     name: str
@@ -64,10 +64,12 @@ def layers_of_folder(survey: Survey, folder: Folder, out: Path, progress: Progre
             explain(net, x, folder, some, survey.share, by=survey.by, chunk=survey.chunk, progress=progress),
             names,
         )  # fmt: skip
-        figures = [layered_figure(net, made.explained, f"{name}: {_scored(survey.by)}", k) for k, name in enumerate(names)]
+        titles = [f"{name}: units by {WAYS[survey.by]}" for name in names]
+        figures = [layered_figure(net, made.explained, title, k) for k, title in enumerate(titles)]
         for k, figure in enumerate(figures):
             (work / f"layers-{k + 1}.png").write_bytes(figure.png())
-        told = {"layers": ", ".join(layer.cut.text for layer in table.layers), "by": survey.by, "share": str(survey.share)}
+        layers = ", ".join(layer.cut.text for layer in table.layers)
+        told = {"layers": layers, "by": survey.by, "share": str(survey.share)}
         tensors = {f"scores/{row.cut.text}": row.scores for row in made.explained.rows}
         tensors |= {c: torch.tensor([float(getattr(layer, c)) for layer in table.layers]) for c in CRITERIA}
         record(work, told, strata_lines(made), tensors, net_name=survey.name, data=str(folder.stored))
@@ -102,16 +104,12 @@ def _photos(net: Net, folder: Folder, count: int) -> tuple[tuple[str, ...], torc
 
 
 def _some(places: Sequence[Cut], best: Cut) -> list[Cut]:
-    """A few layers from the first to the last, the best one first among equals in the list that is explained."""
+    """A few layers from the first to the last, the best one among them."""
     steps = min(ROWS, len(places))
     at = {round(k * (len(places) - 1) / max(1, steps - 1)) for k in range(steps)}
     near = min(at, key=lambda k: abs(k - places.index(best)))
     at = (at - {near}) | {places.index(best)}
     return [places[k] for k in sorted(at)]
-
-
-def _scored(by: str) -> str:
-    return {"mim": "units by MIM", "activation": "units by activation"}.get(by, f"units by {by}")
 
 
 def chosen_lines(table: Layers) -> list[str]:
@@ -128,7 +126,8 @@ def number_lines(made: Strata) -> list[str]:
         steps = ", ".join(f"{a} to {b}: {c:.2f}" for a, b, c in zip(shares, shares[1:], converged, strict=True))
         agree = ""
         if len(made.explained.rows) > 1:
-            values = {name: float(made.explained.consistency(name)[k]) for name in (MAX, spell_share(made.explained.share))}
+            names = (MAX, spell_share(made.explained.share))
+            values = {name: float(made.explained.consistency(name)[k]) for name in names}
             agree = "; agreement of layers " + ", ".join(f"{name} {value:.2f}" for name, value in values.items())
         lines.append(f"Cosine of pictures from {steps}{agree}.")
     return lines

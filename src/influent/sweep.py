@@ -20,12 +20,13 @@ from .cut import Cut
 from .distribution import Distribution, Draw
 from .errors import CutError, InfluentWarning, InputError, NetError, QuestionError
 from .evaluate import Valued, about, check_points, evaluated, leaves_of, looks_at_subject, stacked_values
-from .measures import Evidence, activation, contribution
+from .measures import Evidence, activation, contribution, rule_of
 from .nets import Net
 from .path import Path, Ribbon
 from .probe import Cost, Pass, Probe
 from .quantity import Quantity, Subject
 from .rows import Key, Rows, Tally, take
+from .rules import BackwardRule
 from .shapes import spell_shape
 from .through import Through
 
@@ -45,6 +46,11 @@ class Job:
     def reads(self) -> tuple[Cut, ...]:
         """The cuts that the quantities read."""
         return tuple(dict.fromkeys(cut for q in self.of for cut in q.places))
+
+    @property
+    def rule(self) -> BackwardRule | None:
+        """The backward rule by which slopes are taken, None for the gradient."""
+        return rule_of(self.measures)
 
     @property
     def flowing(self) -> tuple[int, ...]:
@@ -83,6 +89,11 @@ class Sweep:
 
     def run(self) -> Sweep:
         """Everything, once."""
+        if self.over.path and self.job.rule is not None:
+            raise QuestionError(
+                f"By {self.job.rule!r} slopes are no gradients, and nothing adds up along a path. Ask at points: "
+                "over=Point(x), a Gaussian, or a Dataset."
+            )
         with torch.inference_mode(False), torch.enable_grad():
             subjects = self.over.subjects()
             self.instances = len(subjects)
@@ -91,8 +102,9 @@ class Sweep:
                 {key: torch.zeros(self.instances, dtype=torch.float64) for key in self._keys()} for _ in range(2)
             )
             self.probe = Probe(
-                self.job.net, self.job.at, self.job.reads, self.over.place, self.over.given, self.instances
-            )
+                self.job.net, self.job.at, self.job.reads, self.over.place, self.over.given, self.instances,
+                rule=self.job.rule,
+            )  # fmt: skip
             with self.probe:
                 self._prepare(subjects)
                 if self.over.adaptive:

@@ -26,7 +26,9 @@ def declare(commands: Any) -> None:
     add_net(command)
     command.add_argument("--at", help="which layers: conv1,inception_4c (default: those that every path crosses)")
     command.add_argument("--criterion", default="accuracy", help="accuracy (default), spread or coherence")
-    command.add_argument("--by", default="mim", help="how units are scored: mim (default), activation, influence, conductance")
+    command.add_argument(
+        "--by", default="mim", help="how units are scored: mim (default), activation, influence, conductance"
+    )
     command.add_argument("--share", type=float, default=0.013, help="which share of the units (default 0.013)")
     command.add_argument("--photos", type=int, default=2, help="how many images are drawn (default 2)")
     add_execution(command, "layers-FOLDER")

@@ -21,8 +21,8 @@ from .table import Table
 from .units import as_picture
 
 LEGEND = (
-    "What each layer's units send back to the input by a DeconvNet: the pixels that fire them. First the single unit of "
-    "largest activation, then the units of largest score, of a growing share of all."
+    "What each layer's units send back to the input by a DeconvNet: the pixels that fire them. First the single unit "
+    "of largest activation, then the units of largest score, of a growing share of all."
 )
 
 
