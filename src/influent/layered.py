@@ -242,6 +242,7 @@ def _first(net: Net, source: Source, count: int) -> Tensor:
 SHARES = (0.001, 0.013, 0.025)
 WAYS = ("mim", "conductance", "influence", "activation")
 MAX = "max"
+Scores = Mapping[Any, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,20 +309,20 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 def explain(
     net: Net | nn.Module, x: Tensor, data: Any, cuts: Sequence[Cut | str] | None = None, share: float = 0.013,
-    shares: Sequence[float] = SHARES, by: str = "mim", criterion: str = "accuracy", baseline: Any = None,
+    shares: Sequence[float] = SHARES, by: str | Scores = "mim", criterion: str = "accuracy", baseline: Any = None,
     kernel: str | Kernel = "1/d2", labels: Any = "hard", chunk: int = 64, progress: Callable[[int], None] | None = None,
 ) -> Layered:  # fmt: skip
     """The three steps in one call: choose the layer, score its units, send the raw values of the best to the input.
 
     With `cuts` these layers are explained, the first is the chosen one, and none is ranked; without them the candidates
     are ranked over the data, and the best by `criterion` is explained. `by` says how units are scored: "mim", or as a
-    control "activation", "influence" (∂/∂y of the predicted class) or "conductance" (from `baseline`). Of each share of
-    the units, those of largest |score|, at least one, their raw activations go down by a DeconvNet; beside them the
-    single unit of largest activation.
+    control "activation", "influence" (∂/∂y of the predicted class) or "conductance" (from `baseline`); or scores of
+    your own, `{cut: [instance, *neuron]}`. Of each share of the units, those of largest |score|, at least one, their raw
+    activations go down by a DeconvNet; beside them the single unit of largest activation.
     Errors: as `rank`, `mim` and `deconvnet`; `QuestionError` for other words. Source: Ho's Layered Explanations.
     """
     net, every = as_net(net), sorted({*shares, share})
-    if by not in WAYS:
+    if not isinstance(by, Mapping) and by not in WAYS:
         raise QuestionError(f"by={by!r} is not known: {', '.join(map(repr, WAYS))}.{nearest(by, WAYS)}")
     if bad := [s for s in every if not 0 < s <= 1]:
         raise QuestionError(f"A share of the units is above 0 and at most 1, not {bad[0]!r}: share=0.013.")
@@ -333,14 +334,16 @@ def explain(
     places = [as_cut(c).place for c in cuts]
     scores = _scores(net, places, x, data, by, baseline, kernel, labels, chunk, progress)
     rows = [_explained(net, x, place, scores[place], every) for place in places]
-    return Layered(x, tuple(rows), places[0], share, by, table)
+    return Layered(x, tuple(rows), places[0], share, by if isinstance(by, str) else "own scores", table)
 
 
 def _scores(
-    net: Net, places: Sequence[Cut], x: Tensor, data: Any, by: str, baseline: Any, kernel: str | Kernel, labels: Any,
+    net: Net, places: Sequence[Cut], x: Tensor, data: Any, by: str | Scores, baseline: Any, kernel: str | Kernel, labels: Any,
     chunk: int, progress: Callable[[int], None] | None,
 ) -> dict[Cut, Tensor]:  # fmt: skip
     """Each unit's score at each place, `[instance, *neuron]`."""
+    if isinstance(by, Mapping):
+        return {as_cut(place).place: scores for place, scores in by.items()}
     if by == "mim":
         found = mim(net, list(places), x, data, kernel, labels, chunk, progress)
     elif by == "activation":

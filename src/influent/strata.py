@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 
@@ -123,7 +124,7 @@ def number_lines(made: Strata) -> list[str]:
     lines = []
     for k in range(len(made.names)):
         converged = torch.stack([row.convergence[k] for row in made.explained.rows]).nanmean(0).tolist()
-        steps = ", ".join(f"{a} to {b}: {c:.2f}" for a, b, c in zip(shares, shares[1:], converged, strict=True))
+        steps = ", ".join(f"{a} to {b}: {c:.2f}" for (a, b), c in zip(pairwise(shares), converged, strict=True))
         agree = ""
         if len(made.explained.rows) > 1:
             names = (MAX, spell_share(made.explained.share))

@@ -6,4 +6,4 @@ files, only inside of `run`: `influent --help` does not load torch.
 
 from . import conductance, cuts, essence, experts, explain, layers, phrases, saturation, shared, show
 
-COMMANDS = (explain, layers, phrases, conductance, saturation, shared, essence, experts, layers, cuts, show)
+COMMANDS = (explain, phrases, conductance, saturation, shared, essence, experts, layers, cuts, show)
