@@ -317,8 +317,8 @@ def explain(
     With `cuts` these layers are explained, the first is the chosen one, and none is ranked; without them the candidates
     are ranked over the data, and the best by `criterion` is explained. `by` says how units are scored: "mim", or as a
     control "activation", "influence" (∂/∂y of the predicted class) or "conductance" (from `baseline`); or scores of
-    your own, `{cut: [instance, *neuron]}`. Of each share of the units, those of largest |score|, at least one, their raw
-    activations go down by a DeconvNet; beside them the single unit of largest activation.
+    your own, `{cut: [instance, *neuron]}`. Of each share of the units, those of largest |score|, at least one, their
+    raw activations go down by a DeconvNet; beside them the single unit of largest activation.
     Errors: as `rank`, `mim` and `deconvnet`; `QuestionError` for other words. Source: Ho's Layered Explanations.
     """
     net, every = as_net(net), sorted({*shares, share})
@@ -338,8 +338,8 @@ def explain(
 
 
 def _scores(
-    net: Net, places: Sequence[Cut], x: Tensor, data: Any, by: str | Scores, baseline: Any, kernel: str | Kernel, labels: Any,
-    chunk: int, progress: Callable[[int], None] | None,
+    net: Net, places: Sequence[Cut], x: Tensor, data: Any, by: str | Scores, baseline: Any, kernel: str | Kernel,
+    labels: Any, chunk: int, progress: Callable[[int], None] | None,
 ) -> dict[Cut, Tensor]:  # fmt: skip
     """Each unit's score at each place, `[instance, *neuron]`."""
     if isinstance(by, Mapping):
