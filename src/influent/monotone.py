@@ -49,7 +49,7 @@ def mim(
       class, `3` or `"cat"`: that class against the rest; "soft": p_c(y) − p_c(x), c the class of x; or a function
       (outputs `[point, *y]` of data, outputs `[instance, *y]` of x) → s `[instance, point]`.
 
-    Points at distance 0 are skipped, nothing is normalised, labels that come with the data are not looked at. With
+    Points at distance 0 and x itself among the data are skipped, nothing is normalised, labels that come with the data are not looked at. With
     `at="layer/channel"` the φ of a unit's neurons are added up. Where `at` is a list, a dictionary by its items, out of
     one pass over the data. `count [instance]` is the number of points counted, `left_out` names those that could not be
     read. `chunk` (points per pass) and `progress` are as in `influence`; memory is that of one chunk and of x.
@@ -152,9 +152,9 @@ def one_pass(
             read += len(block)
             for part in block.x.split(chunk):
                 there, outputs = _run(probe, net.placed(part))
-                signs = told.signs(outputs, own)
+                signs, same = told.signs(outputs, own), _same_inputs(x, part)
                 for place in places:
-                    sums[place].add(there[place], signs)
+                    sums[place].add(there[place], signs, same)
                 if watch is not None:
                     watch(there, outputs)
                 if progress is not None:
@@ -169,6 +169,15 @@ def one_pass(
         check_result(pulled.phi, net, f"MIM at {place.text}")
     _warn(found, told.hard)
     return Found(found, over, probe.cost, left_out)
+
+
+def _same_inputs(x: Tensor, part: Tensor) -> Tensor:
+    """Which points are explained inputs themselves, `[instance, point]`.
+
+    A net gives the same input other roundings in another batch, and so a tiny distance that is none.
+    """
+    part = part.to(x)
+    return torch.stack([(part == one).flatten(1).all(1) for one in x])
 
 
 def _run(probe: Probe, points: Tensor) -> tuple[dict[Cut, Tensor], Tensor]:

@@ -92,19 +92,20 @@ class Sums:
         self.weight, self.length, self.farthest = (self.total.new_zeros(len(x)) for _ in range(3))
         self.count, self.alike = (torch.zeros(len(x), dtype=torch.long, device=x.device) for _ in range(2))
 
-    def add(self, y: Tensor, signs: Tensor) -> None:
-        """Count activations `y [point, *neuron]` with `signs [instance, point]`."""
+    def add(self, y: Tensor, signs: Tensor, same: Tensor | None = None) -> None:
+        """Count activations `y [point, *neuron]` with `signs [instance, point]`, but for pairs that are the `same`."""
         if y.shape[1:] != self.shape[1:]:
             raise QuestionError(
                 f"At {self.place.text} the data have activations {list(y.shape[1:])} and x has {list(self.shape[1:])}: "
                 "points are compared neuron by neuron. Give x and the data one shape."
             )
         flat, signs = y.flatten(1), signs.to(self.total)
+        same = torch.zeros_like(signs, dtype=torch.bool) if same is None else same.to(signs.device)
         rows = max(_ROOM // (self.type.itemsize * flat.shape[1]), 8 * len(self.x), 1)
-        for part, own in zip(flat.split(rows), signs.split(rows, 1), strict=True):
-            self._tile(part, own)
+        for part, own, known in zip(flat.split(rows), signs.split(rows, 1), same.split(rows, 1), strict=True):
+            self._tile(part, own, known)
 
-    def _tile(self, y: Tensor, signs: Tensor) -> None:
+    def _tile(self, y: Tensor, signs: Tensor, same: Tensor) -> None:
         far = y.to(self.type) - self.centre
         square = self._squares(far)
         if not bool(torch.isfinite(square).all()):
@@ -113,7 +114,8 @@ class Sums:
         apart = bound - 2 * (self.away @ far.T).to(self.exact)
         # Written so that what is no number counts as close, and is taken apart below.
         close = ~(apart > _CLOSE.get(self.type, 2e-2) * bound)
-        weight = self._weights(apart.where(~close, 1.0).sqrt(), signs, ~close)
+        close &= ~same
+        weight = self._weights(apart.where(~(close | same), 1.0).sqrt(), signs, ~(close | same))
         if self.type == self.exact:
             self.total.addmm_(weight, far)
         else:
