@@ -267,11 +267,10 @@ def _same(y: Tensor, x: Tensor) -> Tensor:
 
 def _difference(y: Tensor, x: Tensor) -> Tensor:
     """p_c(y) − p_c(x), c the label of x."""
-    rows = []
-    for k, c in enumerate(_said(x).tolist()):
-        p = Probability(c)
-        rows.append(p.value(y.to(exact_type(y)), None) - p.value(x[k : k + 1].to(exact_type(x)), None))
-    return torch.stack(rows)
+    label, y = _said(x), y.to(exact_type(y))
+    there = {c: Probability(c).value(y, None) for c in label.unique().tolist()}
+    here = x.to(y).softmax(1).gather(1, label[:, None])
+    return torch.stack([there[c] for c in label.tolist()]) - here
 
 
 def _own(labels: Signs, y: Tensor, x: Tensor) -> Tensor:

@@ -133,8 +133,9 @@ class Sums:
             check_finite(y, f"At {self.place.text} the activation of the data", "Look which sample the net fails on.")
         bound = self.square[:, None] + square
         apart = bound - 2 * (self.away @ far.T).to(self.exact)
-        # Written so that what is no number counts as close, and is subtracted below.
-        fine = apart > _CLOSE[self.type] * bound
+        # Written so that what is no number counts as close, and is subtracted below; and what the type can hardly hold.
+        kept = torch.finfo(self.type)
+        fine = apart > (_CLOSE[self.type] * bound).clamp(min=kept.tiny / kept.eps)
         close, fine = other & ~fine, other & fine
         if self.centre is None and int(close.sum()) > len(y) // 4:
             return False
