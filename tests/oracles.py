@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -118,3 +119,26 @@ def jump_bound(rule: str, n: int) -> float:
         first = min(n, 9)
         return 0.5 / (first - 1) / 2 ** ((n - first) // 8)
     return max(gauss(n)[1])
+
+
+KERNELS: dict[str, Callable[[float], float]] = {
+    "1/d2": lambda d: 1 / (d * d),
+    "1/d": lambda d: 1 / d,
+    "exp": lambda d: math.exp(-d),
+}
+
+
+def monotone(x: Tensor, data: Tensor, signs: Tensor, kernel: Callable[[float], float]) -> tuple[Tensor, Tensor, Tensor]:
+    """φ = Σ (y − x) · a(‖y − x‖) · s, Σ |a · s| · ‖y − x‖ and max ‖y − x‖ over y ≠ x: pair by pair, neuron by neuron.
+
+    `x [instance, neuron]`, `data [point, neuron]`, `signs [instance, point]`; sums are `math.fsum`, which rounds once.
+    """
+    phi, length, farthest = [], [], []
+    for row, own in zip(x.double().tolist(), signs.double().tolist(), strict=True):
+        steps = [[b - a for a, b in zip(row, y, strict=True)] for y in data.double().tolist()]
+        distances = [math.sqrt(math.fsum(e * e for e in step)) for step in steps]
+        weights = [kernel(d) * s if d else 0.0 for d, s in zip(distances, own, strict=True)]
+        phi.append([math.fsum(w * step[j] for w, step in zip(weights, steps, strict=True)) for j in range(len(row))])
+        length.append(math.fsum(abs(w) * d for w, d in zip(weights, distances, strict=True)))
+        farthest.append(max(distances))
+    return tuple(torch.tensor(found, dtype=torch.float64) for found in (phi, length, farthest))
