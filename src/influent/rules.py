@@ -23,8 +23,8 @@ from .errors import NetError, QuestionError
 from .shapes import key_of, spell_noun, spell_shape
 
 # Operations, as torch names the nodes of its graph, whose plain gradient is what a DeconvNet does: linear maps, sums,
-# norms, switches of max-pooling, and what moves numbers about. A list of what is known, not of what is not, so that an
-# activation that nobody thought of is refused. Products and powers are in it as parts of norms.
+# norms and switches of max-pooling. A list of what is known, not of what is not, so that an activation that nobody
+# thought of is refused. Products and powers are in it as parts of norms.
 _PLAIN = """
     Add Addbmm Addcmul Addmm Addmv Baddbmm Bmm Cumsum Div Dot Linear MkldnnLinear Mean Mm Mul Mv Neg Rsub Sub Sum
     Convolution ConvolutionOverrideable ConvDepthwise2D ConvDepthwise3D CudnnConvolution CudnnConvolutionTranspose
@@ -41,12 +41,15 @@ _PLAIN = """
     UpsampleLinear1D UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D UpsampleNearestExact1D UpsampleNearestExact2D
     UpsampleNearestExact3D UpsampleTrilinear3D
     ConstantPadNd ReflectionPad1D ReflectionPad2D ReflectionPad3D ReplicationPad1D ReplicationPad2D ReplicationPad3D
+"""
+# What only moves numbers about: any rule lets it pass.
+_MOVES = """
     AccumulateGrad Alias AsStrided Cat ChannelShuffle Clone Col2Im Copy CopySlices Diagonal Expand Flip Gather Identity
     Im2Col Index IndexAdd IndexSelect NarrowCopy Permute PixelShuffle PixelUnshuffle Repeat ReshapeAlias ReshapeCopy
     Roll ScatterAdd Select Slice Split SplitWithSizes Squeeze Stack T ToCopy Transpose Unbind Unfold UnsafeSplit
     UnsafeSplitWithSizes UnsafeView Unsqueeze View
 """
-PLAIN = frozenset(_PLAIN.split())
+PLAIN, MOVES = frozenset(_PLAIN.split()), frozenset(_MOVES.split())
 _CUTS_OFF = {"Clamp", "ClampMin", "ClampMax", "Threshold", "Hardtanh", "Maximum", "Minimum", "Fmax", "Fmin", "Where"}
 _CUTS_OFF |= {"MaskedFill", "IndexPut", "Abs", "Mul"}
 
@@ -82,7 +85,8 @@ class BackwardRule(ABC):
 
     A rule of your own is a frozen dataclass in any file, with `relu`. To take over more than ReLUs, name the functions,
     `others = frozenset({F.linear, F.conv2d})`, and say in `other` what they hand down to their first argument. What of
-    a net may keep its plain gradient, `passes` decides by torch's name of the operation: "Convolution", "Add".
+    a net may keep its plain gradient, `passes` decides by torch's name of the operation: "Convolution", "Add". What
+    only moves numbers about is not asked for.
 
     >>> Ruled(gradient, Guided())
     Ruled(gradient, Guided())
@@ -215,10 +219,14 @@ class _Applied(TorchFunctionMode):
         if not (isinstance(x, Tensor) and x.requires_grad and torch.is_grad_enabled()):
             return func(*args, **words)
         if overwrites is None:
-            beside, rest = args[1:], {k: v for k, v in words.items() if k != "input" or args}
+            overwrites = bool(words.get("inplace"))
+            beside, rest = args[1:], {k: v for k, v in words.items() if k != "inplace" and (args or k != "input")}
             step = Step(func, x.detach().clone(), lambda y: func(y, *beside, **rest))
-            return _Other.apply(x, step, self.rule)
-        return x.copy_(_Relu.apply(x.clone(), self.rule)) if overwrites else _Relu.apply(x, self.rule)
+            y = _Other.apply(x, step, self.rule)
+        else:
+            y = _Relu.apply(x, self.rule)
+        # Whatever else holds the tensor that a net overwrites, sees what is written there.
+        return x.copy_(y) if overwrites else y
 
 
 def applied(rule: BackwardRule | None) -> contextlib.AbstractContextManager[Any]:
@@ -252,7 +260,8 @@ def check_ruled(rule: BackwardRule, net: nn.Module, ends: Iterable[Tensor]) -> N
             continue
         operation = re.sub(r"Backwards?\d*$", "", node.name().rpartition("::")[2])
         of_python = isinstance(node, torch.autograd.function.BackwardCFunction)
-        if of_python or not rule.passes(operation) or (operation == "Mul" and _is_mask(node)):
+        known = operation in MOVES or rule.passes(operation)
+        if of_python or not known or (operation == "Mul" and _is_mask(node)):
             raise NetError(_lesson(rule, net, operation, of_python))
 
 

@@ -65,6 +65,10 @@ KILLS = {
     naive.SpreadForError: laws.law_standard_error,
     naive.BiasedError: laws.law_standard_error,
     naive.RawMixture: laws.law_mixture_weights_are_divided_by_their_sum,
+    naive.RuleOfModules: laws.law_a_backward_rule_holds_however_a_relu_is_written,
+    naive.RuleForgotten: laws.law_a_backward_rule_holds_however_a_relu_is_written,
+    naive.RuleOnce: laws.law_a_backward_rule_holds_however_a_relu_is_written,
+    naive.GuidedForDeconvnet: laws.law_a_backward_rule_holds_however_a_relu_is_written,
 }
 
 
