@@ -148,6 +148,17 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 READERS, WRITERS = ("BERT", "DistilBERT", "RoBERTa"), ("T5", "Marian")
 
 
+def _exact(module: nn.Module) -> None:
+    """RMS norms that stay in double precision: x · w / √(mean x² + ε), where the library's convert to float32."""
+    for norm in module.modules():
+        if "RMS" in type(norm).__name__ or type(norm).__name__ == "T5LayerNorm":
+            norm.forward = functools.partial(_rms, norm)
+
+
+def _rms(norm: Any, x: torch.Tensor) -> torch.Tensor:
+    return x / (x.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt() * norm.weight
+
+
 def net_of(name: str, dtype: torch.dtype = torch.float64, **more: Any) -> inf.Net:
     """A small random net of an architecture, the same in every run, in evaluation mode, with its tokenizer."""
     tokenizer = byte_level() if name == "GPT-2" else wordpiece()
@@ -155,6 +166,8 @@ def net_of(name: str, dtype: torch.dtype = torch.float64, **more: Any) -> inf.Ne
         warnings.simplefilter("ignore")  # of a configuration that transformers would write otherwise
         torch.manual_seed(0)
         module = ARCHITECTURES[name](len(tokenizer), **more).to(dtype).eval()
+    if dtype == torch.float64:
+        _exact(module)
     start = 0 if name in WRITERS else None
     return inf.Net(module, transform=inf.TextTransform(tokenizer, limit=38, start=start))
 

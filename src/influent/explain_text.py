@@ -18,7 +18,7 @@ from .cut import OUTPUT, Cut, as_cut
 from .distribution import Distribution, Mixture
 from .distributions import Line
 from .embedding import BASELINES, called_with
-from .errors import CutError, QuestionError, nearest
+from .errors import CutError, QuestionError
 from .explain import PAGE, Request, store_answers
 from .language import parse
 from .measures import contribution, gradient
@@ -85,9 +85,10 @@ def answers_of(net: Net, text: Text, most: int = 5) -> list[Said]:
         y = activations(net, OUTPUT, called_with(net, text))
     except CutError as error:
         raise QuestionError(
-            f"This net gives no logits: {error} Load it with its head (AutoModelForSequenceClassification, "
-            "AutoModelForCausalLM, ...), or say what is asked, --of (of=)."
-        ) from None
+            f"This net gives no logits. {error} Take it with the part that answers (...ForSequenceClassification, "
+            "...ForCausalLM), or say what is asked, --of (of=): \"Similarity('another text', "
+            'cut=OUTPUT[pooler_output])".'
+        ) from error
     if y.dim() == 2 and y.shape[1] >= 2:
         p = torch.softmax(y[0].double(), 0)
         return [Said(net.label(i), float(p[i]), Class(i)) for i in p.topk(min(most, len(p))).indices.tolist()]
@@ -200,17 +201,10 @@ def _over(request: Request, text: Text) -> Distribution:
         raise QuestionError(
             f"--baseline is where a line begins, and --over {request.over} has its own beginning or none. Drop one."
         )
-    lines = [replace(over, baseline=_start(request.net, name)) for name in request.baselines]
+    lines = [
+        replace(over, baseline=name if name in BASELINES else request.net.read(name)) for name in request.baselines
+    ]
     return lines[0] if len(lines) == 1 else Mixture(tuple((1.0, line) for line in lines))
-
-
-def _start(net: Net, name: str) -> Any:
-    """A baseline by name, or another text."""
-    if name in BASELINES:
-        return name
-    if len(name.split()) == 1 and (near := nearest(name, BASELINES)):
-        raise QuestionError(f"--baseline {name} is none of {', '.join(BASELINES)}, nor a text.{near}")
-    return net.read(name)
 
 
 def _units(request: Request) -> list[Cut]:

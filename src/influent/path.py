@@ -70,11 +70,14 @@ class Ribbon:
             if now.speed is not None and cut in own:
                 return now.speed
             y = rows.seen[cut]
-            return (take(y, after) - take(y, before)) / per_point(step.to(y), y)
+            found = take(y, after)  # a copy, so that it can be changed
+            found -= take(y, before)
+            found /= per_point(step.to(y), y)
+            return found
 
         self.count(replace(now, weight=now.weight * width.abs() * (1.0 if self.left else 0.5)), rate)
         stop = min(last, len(rows) - 1)
-        if stop > first:
+        if stop > first and (self.residual or self.flowing):
             self._add_segments(rows[first:stop], rows[first + 1 : stop + 1], joined[first:stop].bool())
 
     def _add_segments(self, one: Rows, next_to_it: Rows, joined: Tensor) -> None:

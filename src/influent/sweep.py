@@ -155,7 +155,10 @@ class Sweep:
                 self.count(rows, self._exact_rates(draw) if self.over.exact else None)
 
     def _ribbon(self) -> Ribbon:
-        return Ribbon(self.count, self.residual, self.change, self.job.flowing, self.boundary, self.over.left)
+        # Where no gap is told, no residual is needed: off full cuts, and of other measures.
+        told = contribution in self.job.measures
+        residual = {key: total for key, total in self.residual.items() if told and self.full.get(key)}
+        return Ribbon(self.count, residual, self.change, self.job.flowing, self.boundary, self.over.left)
 
     def _run_adaptive(self) -> None:
         draws = self.over.draws(self.chunk)
@@ -375,7 +378,8 @@ def check_result(values: Tensor, net: Net, what: str) -> None:
     if bool(torch.isfinite(values).all()):
         return
     for name, weight in net.module.state_dict().items():
-        if isinstance(weight, Tensor) and weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+        known = isinstance(weight, Tensor) and weight.is_floating_point() and not weight.is_meta
+        if known and not bool(torch.isfinite(weight).all()):
             raise NetError(f"The net's weights are broken: {name!r} holds NaN or infinite values. Load them again.")
     bad = int((~torch.isfinite(values)).sum())
     raise InputError(

@@ -345,7 +345,10 @@ def _by_word(text: str, spans: list[Span | None], words: Sequence[int | None]) -
 def _listed(texts: str | Sequence[str], empty: bool = False) -> list[str]:
     rows = [texts] if isinstance(texts, str) else list(texts) if isinstance(texts, list | tuple) else None
     if rows is None or not all(isinstance(text, str) for text in rows):
-        raise InputError(f"This net reads texts, not a {type(texts).__name__}: net.read('this is not good').")
+        raise InputError(
+            f"This net reads texts, not a {type(texts).__name__}: net.read('this is not good'), influent explain "
+            "--text 'this is not good'."
+        )
     if not empty and (not rows or not all(text.strip() for text in rows)):
         raise InputError("A text is empty: there is nothing to explain. Give one with a word in it.")
     broken = next((text for text in rows if any("\ud800" <= sign <= "\udfff" for sign in text)), None)
