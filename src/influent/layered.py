@@ -70,10 +70,7 @@ class Layers:
 
         Only accuracies have an error. Errors: `QuestionError` for other criteria.
         """
-        if criterion not in CRITERIA:
-            raise QuestionError(
-                f"{criterion!r} is no criterion: {', '.join(map(repr, CRITERIA))}.{nearest(criterion, CRITERIA)}"
-            )
+        check_words("mim", (), criterion)
         best = max(self.layers, key=lambda layer: float(getattr(layer, criterion)))
         slack = best.accuracy_error if criterion == "accuracy" else 0.0
         return next(layer for layer in self.layers if getattr(layer, criterion) >= getattr(best, criterion) - slack)
@@ -322,10 +319,7 @@ def explain(
     Errors: as `rank`, `mim` and `deconvnet`; `QuestionError` for other words. Source: Ho's Layered Explanations.
     """
     net, every = as_net(net), sorted({*shares, share})
-    if not isinstance(by, Mapping) and by not in WAYS:
-        raise QuestionError(f"by={by!r} is not known: {', '.join(map(repr, WAYS))}.{nearest(by, WAYS)}")
-    if bad := [s for s in every if not 0 < s <= 1]:
-        raise QuestionError(f"A share of the units is above 0 and at most 1, not {bad[0]!r}: share=0.013.")
+    check_words(by, every, criterion)
     x = net.placed(x)
     table = None
     if cuts is None:
@@ -335,6 +329,17 @@ def explain(
     scores = _scores(net, places, x, data, by, baseline, kernel, labels, chunk, progress)
     rows = [_explained(net, x, place, scores[place], every) for place in places]
     return Layered(x, tuple(rows), places[0], share, by if isinstance(by, str) else "own scores", table)
+
+
+def check_words(by: str | Scores, shares: Sequence[float], criterion: str) -> None:
+    """Refuse words that are not known, before anything is run."""
+    if criterion not in CRITERIA:
+        known = ", ".join(map(repr, CRITERIA))
+        raise QuestionError(f"{criterion!r} is no criterion: {known}.{nearest(criterion, CRITERIA)}")
+    if not isinstance(by, Mapping) and by not in WAYS:
+        raise QuestionError(f"by={by!r} is not known: {', '.join(map(repr, WAYS))}.{nearest(by, WAYS)}")
+    if bad := [s for s in shares if not 0 < s <= 1]:
+        raise QuestionError(f"A share of the units is above 0 and at most 1, not {bad[0]!r}: share=0.013.")
 
 
 def _scores(

@@ -13,7 +13,7 @@ import torch
 from .cut import Cut, as_cut
 from .errors import InputError
 from .explain import PAGE
-from .layered import CRITERIA, MAX, Layered, Layers, explain, rank, spell_share
+from .layered import CRITERIA, MAX, Layered, Layers, check_words, explain, rank, spell_share
 from .nets import Net
 from .samples import Folder, LeftOut, spell_left_out
 from .store import fresh_folder, record, seal
@@ -54,6 +54,7 @@ def layers_of_folder(survey: Survey, folder: Folder, out: Path, progress: Progre
     Errors as `rank` and `explain`.
     """
     started, net = perf_counter(), survey.net
+    check_words(survey.by, [survey.share], survey.criterion)
     names, x = _photos(net, folder, survey.photos)
     cuts = None if survey.at is None else [as_cut(place) for place in survey.at.split(",")]
     with fresh_folder(out) as work:
