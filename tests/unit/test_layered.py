@@ -270,7 +270,7 @@ def test_the_command_writes_a_table_a_page_and_pictures(own, capsys):
     (["--by", "luck"], "by='luck' is not known"),
     (["--criterion", "beauty"], "'beauty' is no criterion"),
     (["--at", "9"], "This net has no module '9'"),
-    (["--net", "own_layers:smooth"], "GELU"),
+    (["--net", "own_layers:smooth"], "Deconvnet() does not know Gelu"),
 ])  # fmt: skip
 def test_what_is_wrong_is_said_and_nothing_is_written(own, words, lesson, capsys):
     before = sorted(os.listdir())
