@@ -155,10 +155,10 @@ def one_pass(
                 points = net.placed(part)
                 there, outputs = _run(probe, points)
                 signs, same = told.signs(outputs, own), equal_rows(x, points)
-                for place in places:
-                    sums[place].add(there[place], signs, same)
                 if watch is not None:
                     watch(there, outputs)
+                for place in places:
+                    sums[place].add(there.pop(place), signs, same)  # the next pass needs the memory
                 if progress is not None:
                     progress(len(part))
     if not read:

@@ -238,7 +238,9 @@ class Probe:
             kept = self._pass.seen[cut] = self._watched(cut, kept)
         if cut in self.read:
             kept = self._pass.read[cut] = kept.clone() if kept is found else kept
-        return value if kept is found else put(value, way, kept.clone())
+        # Without a graph a copy is kept, and the net goes on with what it had.
+        mine = kept is found or (self._mode == "value" and cut != self.feed and cut not in self.edits)
+        return value if mine else put(value, way, kept.clone())
 
     def _watched(self, cut: Cut, y: Tensor) -> Tensor:
         if not y.is_floating_point():
