@@ -160,9 +160,10 @@ class Monotone:
 class Ruled:
     """A measure whose slopes are taken by a backward rule, in the place of the gradient: `Ruled(gradient, Guided())`.
 
-    Nothing adds up to a change of the quantity any more: there is no gap, and paths are refused. Errors:
-    `QuestionError` for what is no measure or no rule, and beside measures that are taken by another rule or by none.
-    Source: the rule's own.
+    Nothing adds up to a change of the quantity any more: there is no gap, and paths are refused. Nor is the answer to a
+    sum of quantities the sum of the answers: what a DeconvNet drops of `Class(3) - Class(5)` depends on both. Measures
+    of several rules, or of one and of none, take a sweep for each. Errors: `QuestionError` for what is no measure or no
+    rule. Source: the rule's own.
 
     >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
     >>> influence(net, "INPUT", Class(1), Point(x), Ruled(gradient, Guided())).question.text["measure"]
@@ -197,19 +198,22 @@ def spell_measure(measure: Any) -> str:
     return str(getattr(measure, "__name__", repr(measure))) if ours else spell(measure)
 
 
-def rule_of(measures: Iterable[Callable[..., Any]]) -> BackwardRule | None:
-    """The rule by which the slopes of these measures are taken, None for the gradient. Activations need neither.
+def rule_of(measure: Callable[..., Any]) -> BackwardRule | None:
+    """The rule by which a measure's slopes are taken, None for the gradient.
 
-    Errors: `QuestionError` where they differ: one sweep goes backward in one way.
-
-    >>> rule_of([activation, Ruled(gradient, Guided())]), rule_of([gradient])
+    >>> rule_of(Ruled(gradient, Guided())), rule_of(gradient)
     (Guided(), None)
     """
-    rules = {m.rule if isinstance(m, Ruled) else None for m in measures if m is not activation}
-    if len(rules) > 1:
-        names = sorted("no rule" if rule is None else repr(rule) for rule in rules)
-        raise QuestionError(
-            f"These measures go backward in different ways: by {' and by '.join(names)}. Ask for each in a question of "
-            "its own."
-        )
-    return rules.pop() if rules else None
+    return measure.rule if isinstance(measure, Ruled) else None
+
+
+def by_rule(measures: Iterable[Callable[..., Any]]) -> dict[BackwardRule | None, list[Callable[..., Any]]]:
+    """The measures in groups of one rule: what one sweep can answer, which goes backward in one way.
+
+    >>> {rule: len(group) for rule, group in by_rule([gradient, Ruled(gradient, Guided()), magnitude]).items()}
+    {None: 2, Guided(): 1}
+    """
+    groups: dict[BackwardRule | None, list[Callable[..., Any]]] = {}
+    for measure in measures:
+        groups.setdefault(rule_of(measure), []).append(measure)
+    return groups

@@ -35,7 +35,7 @@ Measure = Callable[[Evidence], Tensor]
 
 @dataclass(frozen=True)
 class Job:
-    """What a sweep answers: every cut × every quantity × every measure."""
+    """What a sweep answers: every cut × every quantity × every measure, all of one backward rule or of none."""
 
     net: Net
     at: tuple[Cut, ...]
@@ -49,8 +49,8 @@ class Job:
 
     @property
     def rule(self) -> BackwardRule | None:
-        """The backward rule by which slopes are taken, None for the gradient."""
-        return rule_of(self.measures)
+        """The backward rule by which slopes are taken, None for the gradient; one for all measures."""
+        return rule_of(self.measures[0])
 
     @property
     def flowing(self) -> tuple[int, ...]:

@@ -84,6 +84,17 @@ def test_squeezenets_first_blocks_are_their_explicit_deconvolutional_net(size: t
     assert relative(RULES[rule](net, x, "fire3").values, whole) < 1e-12
 
 
+@needs_squeezenet
+@pytest.mark.parametrize("rule", [inf.Deconvnet(), inf.Guided()], ids=repr)
+def test_rules_are_not_linear(rule: inf.BackwardRule) -> None:
+    """SqueezeNet's scores are means of a ReLU: what arrives there for a class that is taken away is cut off."""
+    net, x = inf.zoo.squeezenet().module.double(), 60 * noise(1, 3, 67, 67, seed=1)
+    a, b = inf.Class(281), inf.Class(817)
+    found = inf.influence(net, "INPUT", [a, a - b, b], inf.Point(x), inf.Ruled(inf.gradient, rule))
+    assert float(found[a].values.abs().max()) > 0
+    assert torch.equal(found[a - b].values, found[a].values)
+
+
 def by_hooks(net: Any, x: Tensor, layer: str, channels: list[int], rule: str) -> Tensor:
     """The same picture by hooks on every ReLU in torch's graph, which see it however it was written."""
     seen: list[Tensor] = []
