@@ -36,7 +36,7 @@ def vectors(net: Net, ids: Tensor) -> Tensor:
             "Which module of this net turns tokens into vectors is not known. Say it: inf.Net(module, "
             "embedding='encoder.embed', transform=...)."
         )
-    module = find_module(net.module, Cut(net.embedding))
+    module = find_module(net.module, Cut(net.embedding)) if net.embedding else net.module
     count = getattr(module, "num_embeddings", None)
     if isinstance(count, int) and int(ids.max()) >= count:
         raise QuestionError(

@@ -162,6 +162,39 @@ def test_the_module_that_makes_vectors_can_be_named():
     close(pad[0, 0], (named.module.table.weight[0] + named.module.other.weight[0]).detach())
 
 
+class Shares(nn.Module):
+    """A net that reads and writes with one table of vectors, as those of transformers may: F = ½ Σ e² W + Σ d · W."""
+
+    class Config:
+        is_encoder_decoder = True
+
+    def __init__(self):
+        super().__init__()
+        self.shared, self.head, self.config = nn.Embedding(7, 3), nn.Linear(3, 2, bias=False), self.Config()
+
+    def get_encoder(self):
+        return self
+
+    get_decoder = get_encoder
+
+    def get_input_embeddings(self):
+        return self.shared
+
+    def forward(self, input_ids, decoder_input_ids, attention_mask=None, decoder_attention_mask=None):
+        read, written = self.shared(input_ids), self.shared(decoder_input_ids)
+        return self.head((read**2 / 2).sum(1) + written.sum(1))
+
+
+def test_of_a_table_that_reads_and_writes_the_first_call_is_meant():
+    module = worlds.built(Shares)
+    net = inf.Net(module, transform=TextTransform(KNOWN, start=0))
+    x = net.read(["not so good", "a film so"], answer=["a", "good film"])
+    assert net.embedding == "shared#1"
+    a = inf.influence(net, "shared#1", inf.Class(1), inf.Line("zero", x, 3, "uniform"), inf.contribution)
+    close(a.values, module.shared.weight.detach()[x.ids] ** 2 / 2 * module.head.weight[1].detach())
+    assert float(a.gap.absolute.max()) <= ROUNDING
+
+
 LESSONS = [
     (
         lambda net, x: inf.Line(net.read("good"), x),
