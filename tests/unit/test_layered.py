@@ -283,3 +283,30 @@ def test_a_broken_photo_is_named(own, capsys):
     assert main(["layers", "photos", "--net", "own_layers:small", "--out", "made"]) == 1
     assert "warm/broken.png" in capsys.readouterr().err
     assert "warm/broken.png" in (own / "made" / "explanation.html").read_text()
+
+
+def test_T20_all_units_are_the_deconvnet_of_the_whole_layer(net, data):
+    made = explain(net, data[:2], data, ["5"], shares=(1.0,))
+    whole = torch.cat([inf.deconvnet(net, data[k : k + 1], "5").values for k in range(2)])
+    assert torch.allclose(made.rows[0].pictures[-1].values, whole, atol=1e-12)
+
+
+@pytest.mark.parametrize(("points", "lesson"), [
+    (lambda x, said: x[said == said[0]], "The net says 1 classes of these "),
+    (lambda x, said: x[:1], "The net says 1 classes of these 1 samples"),
+    (lambda x, said: x[:1].expand(20, -1, -1, -1), "The net says 1 classes of these 20 samples"),
+])  # fmt: skip
+def test_data_that_say_nothing_of_a_layer_are_a_lesson(net, data, points, lesson):
+    with pytest.warns(inf.InfluentWarning), pytest.raises(inf.QuestionError, match=lesson):
+        rank(net, points(data, net(data).argmax(1)), ["2"], data[:2])
+
+
+def test_a_layer_that_is_not_there_is_a_lesson(net, data):
+    with pytest.raises(inf.CutError, match=r"^This net has no module 'nine'"):
+        rank(net, data, ["nine"], data[:2])
+
+
+def test_without_scikit_learn_there_is_a_lesson(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "sklearn.exceptions", None)
+    with pytest.raises(inf.InputError, match=r'^Linear models need scikit-learn: pip install "influent\[layered\]"\.$'):
+        linear_accuracy(torch.zeros(9, 2), torch.arange(9))
