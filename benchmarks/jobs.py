@@ -35,13 +35,13 @@ QUICK = Size(photos=16, points=8, points_beside_captum=8, rounds=3)
 
 @dataclass(frozen=True)
 class Comparison:
-    """A job beside the base that it is divided by, and the bar that job / base must keep."""
+    """A job beside the base that it is divided by, and the bar that job / base must keep, where there is one."""
 
     name: str
     what: str
     job: Callable[[], object]
     base: Callable[[], object]
-    bar: float
+    bar: float | None
     at_least: bool = False
     """Whether the ratio should be above the bar, as where the job is another's and the base is ours."""
     most: int = 9
@@ -64,9 +64,11 @@ class Outcome:
         return (self.job.forward + self.job.backward) / (self.base.forward + self.base.backward)
 
     @property
-    def met(self) -> bool:
-        """Whether the median keeps the bar."""
+    def met(self) -> bool | None:
+        """Whether the median keeps the bar; None where there is none."""
         bar = self.comparison.bar
+        if bar is None:
+            return None
         return self.ratio.median >= bar if self.comparison.at_least else self.ratio.median <= bar
 
 

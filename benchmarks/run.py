@@ -1,4 +1,4 @@
-"""`dev.py bench [conductance|experts] [--quick] [--only NAME]`: the costs, beside the floor and beside Captum.
+"""`dev.py bench [SUITE] [--quick] [--only NAME]`: the costs, beside the floor and beside Captum.
 
 Times are never compared across runs: each is a ratio of jobs that took turns in the same run, and stands beside
 an A/A control, the same job timed under two names, which says how much of the ratio is noise.
@@ -23,7 +23,7 @@ import torch
 
 import influent as inf
 
-from . import essence, experts, memory, suite
+from . import essence, experts, memory, suite, text
 from .jobs import FULL, NAMES, QUICK, comparisons
 from .memory import ROOT, Growth
 from .record import versions
@@ -32,7 +32,7 @@ from .workload import MIDDLE, NET
 
 RESULTS = Path(__file__).parent / "results.json"
 MEMORY_BAR = 1.10
-ALONE = {"experts": experts.main, "essence": essence.main}
+ALONE = {"experts": experts.main, "essence": essence.main, "text": text.main}
 CHOICES = {"spine": (*NAMES, "memory", "demo"), "conductance": tuple(suite.PARTS), **dict.fromkeys(ALONE, ())}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 

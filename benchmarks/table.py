@@ -21,14 +21,14 @@ class Setting:
 
 
 def times(
-    net: inf.Net, jobs: Iterable[Comparison], rounds: int, setting: Setting, nine: Sequence[str] = NINE
+    net: inf.Net, jobs: Iterable[Comparison], rounds: int, setting: Setting, cuts: Sequence[str] = NINE
 ) -> list[dict[str, Any]]:
     """Each comparison measured, printed, and as it is written down."""
     threads = setting.threads
     clock = "CPU time" if threads == 1 else "time on the wall"
     print(
         f"{clock}, {threads} thread(s), at most {rounds} rounds in turns after a warm-up, glibc's malloc "
-        f"{'tuned' if setting.tuned else 'as it comes'}; nine cuts: {', '.join(nine)}\n"
+        f"{'tuned' if setting.tuned else 'as it comes'}; {len(cuts)} cuts: {', '.join(cuts)}\n"
         "ratio: median [min-max] over rounds; A/A: the base timed twice; counts: samples forward + backward\n"
     )
     _line("job", "ratio", "A/A", "counts", "base counts", "bar", "")
@@ -38,8 +38,8 @@ def times(
 def _report(o: Outcome) -> dict[str, Any]:
     c = o.comparison
     counts = [f"{s.forward} + {s.backward}" for s in (o.job, o.base)]
-    bar = f"{'>=' if c.at_least else '<='} {c.bar:.2f}"
-    _line(c.name, str(o.ratio), str(o.control), *counts, bar, "met" if o.met else "MISSED")
+    bar = "none" if c.bar is None else f"{'>=' if c.at_least else '<='} {c.bar:.2f}"
+    _line(c.name, str(o.ratio), str(o.control), *counts, bar, {True: "met", False: "MISSED", None: ""}[o.met])
     print(f"    {c.what}; samples {o.counted:.2f}", flush=True)
     return {
         "name": c.name, "what": c.what, "ratio": asdict(o.ratio), "same job twice": asdict(o.control),

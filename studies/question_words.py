@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     changed = changes(net, told)
     words = indicative(told)
     print(tables(slides, words, changed))
-    print(f"\nMedian relative gap {median_gap(told):.2%}. " + "\n".join(f"deviation: {d}" for d in DEVIATIONS))
+    print("\n".join([f"\nMedian relative gap {median_gap(told):.2%}.", *(f"deviation: {d}" for d in DEVIATIONS)]))
     if not options.small:
         right = _text.accuracy(net, pairs)
         kept = record(slides, told, words, changed) | {"accuracy of the net, %": right}

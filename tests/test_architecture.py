@@ -27,7 +27,7 @@ FILES = sorted(SRC.rglob("*.py"))
 # are one layer and may import each other, in no circle.
 LAYERS = [
     {"errors"},
-    {"shapes", "atomic"},
+    {"shapes", "atomic", "corpus"},
     {"cut", "quadrature", "photos", "kernels", "text", "rules"},
     {"pixels"},
     {"axes", "containers", "nets"},
@@ -63,7 +63,7 @@ LAYERS = [
     {"views"},
     {"explain"},
     {"reports", "essences", "explain_text"},
-    {"specialists"},
+    {"specialists", "harvest"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 import influent as inf
-from benchmarks import record, small_nets, suite, tolerance, unit_error
+from benchmarks import record, small_nets, suite, text, tolerance, unit_error
 from benchmarks.table import Setting
 from benchmarks.workload import Samples, counted, evenly, floor, real_photos
 from influent.errors import InputError
+from influent.text import TextTransform, Words
+from influent.zoo.sentences import SentenceEncoder
 
 NINE = [str(k) for k in range(1, 18, 2)]
 
@@ -197,3 +199,73 @@ def test_a_part_without_its_data_is_skipped_and_says_so(
     assert suite.run(None, quick=False, setting=Setting(1, False)) == 0
     assert "one: skipped. The photos are not here." in capsys.readouterr().out
     assert json.loads(suite.RESULTS.read_text())["two"]["found"] == {"quick": False}
+
+
+# The suite of text, on a sentence encoder of two small layers.
+
+TWO = ("the film was not half as bad", "i liked the music")
+
+
+@pytest.fixture
+def encoder() -> inf.Net:
+    """A BERT with random weights that makes vectors of texts."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12,
+        initializer_range=0.5,
+    )  # fmt: skip
+    module = SentenceEncoder(transformers.BertModel(config)).double().eval().requires_grad_(False)
+    return inf.Net(module, transform=TextTransform(Words(" ".join(TWO).split())))
+
+
+def test_all_neurons_of_an_encoder_cost_as_many_samples_as_its_tokens(encoder: inf.Net) -> None:
+    neurons, adaptive, everywhere, captum = text.comparisons(text.Case.of(encoder, *TWO), 9)
+    for job in (neurons, adaptive, everywhere):
+        for side in (job.job, job.base):
+            with counted(encoder.module) as seen:
+                side()
+            assert seen == Samples(forward=9 + 1, backward=9)
+    with counted(encoder.module.get_submodule("inside.encoder.layer.1")) as theirs:
+        captum.job()
+    assert theirs == Samples(forward=2 * 9, backward=2 * 9)
+
+
+def test_captum_and_our_left_sums_are_the_same_numbers_at_the_neurons(encoder: inf.Net) -> None:
+    found = text.captum_agrees(text.Case.of(encoder, *TWO), text.QUICK)
+    assert found["met"] and found["largest difference"] < 1e-12
+    assert found["off 65 points"]["ours"] < found["off 65 points"]["captum"]
+
+
+def test_padding_changes_no_attribution(encoder: inf.Net) -> None:
+    batch = encoder.read(list(TWO))
+    assert batch.padding.any()
+    found = text.batch_agrees(text.Case.of(encoder, *TWO), batch, 5)
+    assert found["largest difference"] < 1e-14 < found["largest attribution"]
+
+
+def test_texts_of_the_batch_are_one_word_longer_each() -> None:
+    assert [len(one.split()) for one in text.sentences(32)] == list(range(3, 35))
+
+
+def test_a_quick_run_of_the_suite_of_text_says_all_and_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, encoder: inf.Net
+) -> None:
+    monkeypatch.setattr(inf.zoo, "load", lambda name: encoder)
+    monkeypatch.setattr(text, "RESULTS", tmp_path / "text.json")
+    assert text.main(1, False, quick=True) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n{name} " in said for name in ("neurons", "neurons adaptive", "everywhere", "captum", "batch"))
+    assert "bar 1e-05 met" in said and "bar 1e-10 met" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_minilm_the_suite_of_text_is_skipped_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str) -> inf.Net:
+        raise InputError("MiniLM's weights are not here.")
+
+    monkeypatch.setattr(inf.zoo, "load", missing)
+    assert text.main(1, False, quick=True) == 0
+    assert capsys.readouterr().out == "text: skipped. MiniLM's weights are not here.\n"

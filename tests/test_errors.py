@@ -20,10 +20,12 @@ from influent import (
     OUTPUT,
     Class,
     Classes,
+    Continuation,
     Cut,
     Gaussian,
     Label,
     Line,
+    Logit,
     Net,
     Point,
     Predicted,
@@ -663,6 +665,134 @@ def half_trained() -> nn.Module:
     return net
 
 
+class Speaks(nn.Module):
+    """Tokens → logits for each position; with `sums`, numbers for each class."""
+
+    def __init__(self, sums: bool = False, int8: bool = False) -> None:
+        super().__init__()
+        self.embed, self.head, self.sums = nn.Embedding(5, 3), nn.Linear(3, 5), sums
+        if int8:
+            self.head.weight = nn.Parameter(torch.ones(5, 3, dtype=torch.int8), requires_grad=False)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        y = self.head(self.embed(input_ids))
+        return y.sum(1) if self.sums else y
+
+
+def speaks(limit: int | None = 4, **more: Any) -> Net:
+    words = influent.TextTransform(influent.Words(["not", "so", "good"]), limit=limit)
+    return Net(Speaks(**more).eval(), transform=words)
+
+
+def told(of: Any, text: str = "not so good", baseline: Any = "pad", **more: Any) -> Any:
+    net = speaks(**more)
+    return influence(net, "embed", of, Line(baseline, net.read(text), 3), contribution)
+
+
+def photographic() -> Net:
+    return Net(CONV, transform=lambda photo: IMAGE)
+
+
+READING: dict[str, Case] = {
+    "empty text": (
+        lambda: told(Logit(2), ""),
+        InputError,
+        r"^A text is empty: there is nothing to explain\. Give one with a word in it\.$",
+    ),
+    "text longer than the net can read": (
+        lambda: told(Logit(2), "not so good at all"),
+        InputError,
+        r"^The text 'not so good at all' has 5 tokens, and this net reads at most 4\. Shorten it, or have its end",
+    ),
+    "position that is not there": (
+        lambda: told(Logit("good", position=3)),
+        QuestionError,
+        r"^Logit\(4, position=3\): the text has 3 positions, 0 to 2 \(or -1 to -3 from the end\)\.$",
+    ),
+    "token that is not known": (
+        lambda: told(Logit("zebra")),
+        QuestionError,
+        r"^'zebra' is none of this net's tokens: it reads \[UNK\] in its place\. Name one that it knows, or",
+    ),
+    "several tokens": (
+        lambda: told(Logit("so good")),
+        QuestionError,
+        r"^'so good' is 2 tokens of this net, not one: 3 \('so'\), 4 \('good'\)\. Name one of them, or .*Contin",
+    ),
+    "token of a net of classes": (
+        lambda: told(Logit("good"), sums=True),
+        QuestionError,
+        r"^Logit\(4\) needs outputs \[point, position, token\], .*It has one number a class: Class\(3\)\.$",
+    ),
+    "text that ends otherwise": (
+        lambda: told(Continuation("good so")),
+        QuestionError,
+        r"^Continuation\(\(4, 3\)\): a text ends with the tokens \[3, 4\] instead\. Read both in one: ",
+    ),
+    "text of a net without a tokenizer": (
+        lambda: Net(Speaks()).reads,
+        InputError,
+        r"^This net has no tokenizer, so a text cannot be read for it\. Give one, inf\.Net\(module, transform=",
+    ),
+    "text of a net that reads photos": (
+        lambda: photographic().reads,
+        InputError,
+        r"^This net reads photos and no texts: net\.read\(photo\), influent explain PHOTO\. Nets that read texts",
+    ),
+    "token of a net that reads photos": (
+        lambda: influence(photographic(), "0", Logit("good"), Point(IMAGE)),
+        InputError,
+        r"^This net reads photos and no texts",
+    ),
+    "photo of a net that reads texts": (
+        lambda: speaks().read(Path("cat.jpg")),
+        InputError,
+        r"^This net reads texts, not a \w+Path: net\.read\('this is not good'\), influent explain --text 'this",
+    ),
+    "answer to a net that does not write": (
+        lambda: speaks().read("not so good", answer="so"),
+        InputError,
+        r"^answer= is for nets that read one text and write another\. Give this net one text\.$",
+    ),
+    "weights of eight bits": (
+        lambda: told(Logit("good"), int8=True),
+        NetError,
+        r"^The weight 'head\.weight' holds whole numbers \(int8\): this net is quantised.*without load_in_8bit",
+    ),
+    "baseline of another length": (
+        lambda: told(Logit("good"), baseline=speaks().read("not good")),
+        QuestionError,
+        r"^A path runs from a text of 2 tokens to one of 3: each token needs its counterpart\.",
+    ),
+    "baseline of photos": (
+        lambda: told(Logit("good"), baseline="black"),
+        QuestionError,
+        r"^The baseline 'black' is none of a text's: 'pad', 'mask', 'mean', 'zero', another text",
+    ),
+    "mask that is not there": (
+        lambda: told(Logit("good"), baseline="mask"),
+        QuestionError,
+        r"^This net's tokenizer has no mask token\. Let the path begin at 'pad', 'mean', 'zero', or at another text",
+    ),
+    "embedding that is not there": (
+        lambda: influence(plain(), "0", Class(0), Line("pad", speaks().read("not so good"))),
+        QuestionError,
+        r"^Which module of this net turns tokens into vectors is not known\. Say it: inf\.Net\(module, embedding=",
+    ),
+    "tokenizer of another net": (
+        lambda: Line(
+            "pad", Net(Speaks(), transform=(t := influent.TextTransform(influent.Words("abcdef")))).read("f")
+        ).resolve(Net(Speaks().eval(), transform=t)),
+        QuestionError,
+        r"^The tokenizer gives token 7, and 'embed' has vectors for 5, 0 to 4\. Give the tokenizer that the net was ",
+    ),
+    "vector of another length": (
+        lambda: told(influent.Similarity(torch.ones(3)), sums=True),
+        QuestionError,
+        r"^Similarity compares vectors \[point, channel\]; its cut gives float32 \[\d+, 5\], and the other is float32",
+    ),
+}
+
 RESULTS: dict[str, Case] = {
     "row that is not there": (lambda: ask()[7], QuestionError, r"^There is no row 7\. Rows: 0, 1\.$"),
     "rows by a tensor": (lambda: ask()[torch.tensor([0, 1])], QuestionError, r"^There is no row tensor"),
@@ -812,6 +942,7 @@ TABLE = {
         "over": INPUTS,
         "measure": MEASURES,
         "net": NETS,
+        "reading": READING,
         "result": RESULTS,
         "text": TEXTS,
     }.items()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .cut import Cut, find_module
 from .errors import QuestionError, nearest
 from .nets import Net
 from .text import IDS, Text
@@ -35,10 +36,22 @@ def vectors(net: Net, ids: Tensor) -> Tensor:
             "Which module of this net turns tokens into vectors is not known. Say it: inf.Net(module, "
             "embedding='encoder.embed', transform=...)."
         )
-    module = net.module.get_submodule(net.embedding.partition("#")[0])
-    with torch.no_grad():
-        found = module(net.placed(ids))
-    if not isinstance(found, Tensor) or found.shape[:2] != ids.shape:
+    module = find_module(net.module, Cut(net.embedding)) if net.embedding else net.module
+    count = getattr(module, "num_embeddings", None)
+    if isinstance(count, int) and int(ids.max()) >= count:
+        raise QuestionError(
+            f"The tokenizer gives token {int(ids.max())}, and {net.embedding!r} has vectors for {count}, 0 to "
+            f"{count - 1}. Give the tokenizer that the net was trained with."
+        )
+    try:
+        with torch.no_grad():
+            found = module(net.placed(ids))
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        raise QuestionError(
+            f"embedding={net.embedding!r}, a {type(module).__name__}, makes no vectors of tokens: {error}. Name the "
+            "module that does."
+        ) from error
+    if not isinstance(found, Tensor) or found.dim() < 3 or found.shape[:2] != ids.shape:
         raise QuestionError(f"embedding={net.embedding!r} makes no vector of each token. Name the module that does.")
     return found.detach()
 

@@ -28,6 +28,7 @@ from .places import middle, trunk
 from .probe import CutInfo
 from .quantity import as_quantity
 from .store import fresh_folder, seal, write
+from .text import TextTransform
 from .views.explanation import Explanation, default_questions, explain, predict, write_page
 from .views.index import SIGNATURE, Entry, index_page
 from .views.layers import layers_page
@@ -85,6 +86,8 @@ class Request:
 def explain_photo(request: Request, photo: Picture, out: Path, progress: Progress | None = None) -> Explanation:
     """One photo: its answers, stored in the folder `out` with their page and pictures. Errors as `influence`."""
     started = perf_counter()
+    if isinstance(request.net.transform, TextTransform):
+        raise QuestionError(f"{request.name} reads texts, not photos: influent explain --text 'this is not good'")
     x = request.net.read(photo)
     with fresh_folder(out) as work:
         place = request.at or request.net.layer

@@ -18,7 +18,7 @@ from .cut import OUTPUT, Cut, as_cut
 from .distribution import Distribution, Mixture
 from .distributions import Line
 from .embedding import BASELINES, called_with
-from .errors import QuestionError
+from .errors import CutError, QuestionError
 from .explain import PAGE, Request, store_answers
 from .language import parse
 from .measures import contribution, gradient
@@ -39,6 +39,7 @@ from .views.text_page import TextSection, text_page
 from .zoo.sentences import SentenceEncoder
 
 Progress = Callable[[int], None]
+READ = "What the units of largest contribution read in it"
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,14 @@ def answers_of(net: Net, text: Text, most: int = 5) -> list[Said]:
     """
     if isinstance(net.module, SentenceEncoder):
         return []
-    y = activations(net, OUTPUT, called_with(net, text))
+    try:
+        y = activations(net, OUTPUT, called_with(net, text))
+    except CutError as error:
+        raise QuestionError(
+            f"This net gives no logits. {error} Take it with the part that answers (...ForSequenceClassification, "
+            "...ForCausalLM), or say what is asked, --of (of=): \"Similarity('another text', "
+            'cut=OUTPUT[pooler_output])".'
+        ) from error
     if y.dim() == 2 and y.shape[1] >= 2:
         p = torch.softmax(y[0].double(), 0)
         return [Said(net.label(i), float(p[i]), Class(i)) for i in p.topk(min(most, len(p))).indices.tolist()]
@@ -100,7 +108,7 @@ def answers_of(net: Net, text: Text, most: int = 5) -> list[Said]:
 
 def _mask_place(net: Net, text: Text) -> int | None:
     """The position of the first mask in a text, for nets that fill it in."""
-    mask = net.reads.special("mask")
+    mask = net.reads.special("mask") if type(net.module).__name__.endswith("MaskedLM") else None
     places = [] if mask is None else (text.ids[0] == mask).nonzero()[:, 0].tolist()
     return places[0] if places else None
 
@@ -116,7 +124,8 @@ def explain_text(
     with fresh_folder(out) as work:
         made = explained(request, read, progress)
         named = [(said.name, said.probability) for said in made.predictions]
-        about = {
+        about: dict[str, Any] = {
+            "said": text_lines(request.name, made),
             "text": {"text": text, "sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()},
             "net_name": request.name,
             "predictions": [{"class": name, "probability": p} for name, p in named],
@@ -130,7 +139,7 @@ def explain_text(
 def explained(request: Request, text: Text, progress: Progress | None = None) -> TextExplanation:
     """The explanation of one text, without a file. Errors as `influence`."""
     net = request.net
-    said = answers_of(net, text)
+    said = _answers(request, text)
     questions = _questions(request, said)
     over, measure = _over(request, text), request.measure and parse(request.measure)
     paths = all(part.path for _, part in over.parts)
@@ -138,14 +147,27 @@ def explained(request: Request, text: Text, progress: Progress | None = None) ->
     words, places = Cut(f"{net.embedding}/token"), _units(request)
     found = influence(net, [words, *places], questions, over, measure, chunk=request.chunk, progress=progress)
     tops = {q: [unit for group in _groups(places) for unit in _top(found, group, q, request.top)] for q in questions}
-    flows = [(q, cut, unit, Through(unit.index if cut.units is None else unit.index[0], cut, q))
-             for q in questions for cut, unit in tops[q] if cut.units != "token"]  # fmt: skip
+    flows = [
+        (q, cut, unit, Through([unit.index] if cut.units is None else unit.index[0], cut, q))
+        for q in questions
+        for cut, unit in tops[q]
+    ]
     read = {}
     if flows and paths and measure is contribution:
         several = influence(net, words, [f for *_, f in flows], over, measure, chunk=request.chunk, progress=progress)
         read = {(q, cut, unit.index): several[flow] for q, cut, unit, flow in flows}
     answers = [_answer(net, text, q, words, found, tops[q], read) for q in questions]
     return TextExplanation(tuple(said), tuple(answers))
+
+
+def _answers(request: Request, text: Text) -> list[Said]:
+    """What the net says; nothing where it says nothing and a question is asked all the same."""
+    try:
+        return answers_of(request.net, text)
+    except QuestionError:
+        if request.of is None:
+            raise
+        return []
 
 
 def _questions(request: Request, said: Sequence[Said]) -> list[Quantity]:
@@ -156,11 +178,11 @@ def _questions(request: Request, said: Sequence[Said]) -> list[Quantity]:
             "This net makes a vector of a text, and says nothing: say what is asked. "
             "--of \"Similarity('another text')\""
         )
-    named = [_by_name(request.net, one.quantity) for one in said[:2]]
+    named = [by_name(request.net, one.quantity) for one in said[:2]]
     return named if len(named) == 1 else [named[0], named[0] - named[1]]
 
 
-def _by_name(net: Net, of: Quantity) -> Quantity:
+def by_name(net: Net, of: Quantity) -> Quantity:
     """A class by its name, where the name is its own."""
     if isinstance(of, Class) and isinstance(of.index, int) and net.labels is not None:
         name = net.label(of.index)
@@ -179,8 +201,9 @@ def _over(request: Request, text: Text) -> Distribution:
         raise QuestionError(
             f"--baseline is where a line begins, and --over {request.over} has its own beginning or none. Drop one."
         )
-    starts = [name if name in BASELINES else request.net.read(name) for name in request.baselines]
-    lines = [replace(over, baseline=start) for start in starts]
+    lines = [
+        replace(over, baseline=name if name in BASELINES else request.net.read(name)) for name in request.baselines
+    ]
     return lines[0] if len(lines) == 1 else Mixture(tuple((1.0, line) for line in lines))
 
 
@@ -198,7 +221,7 @@ def _units(request: Request) -> list[Cut]:
 def _groups(places: Sequence[Cut]) -> list[list[Cut]]:
     """Heads beside heads, and all other units beside each other: sums over as many neurons are not compared."""
     heads = [cut for cut in places if cut.units == "head"]
-    return [group for group in (heads, [cut for cut in places if cut.units != "head"]) if group]
+    return [group for group in (heads, [cut for cut in places if cut.units not in ("head", "token")]) if group]
 
 
 def _top(found: Mapping[Any, Any], group: Sequence[Cut], q: Quantity, top: int) -> list[tuple[Cut, Ranked]]:
@@ -212,7 +235,10 @@ def _answer(
     read: Mapping[Any, Attribution],
 ) -> TextAnswer:  # fmt: skip
     a: Attribution = found[words][q]
-    rows = []
+    tokens = [cut for cut in found if cut.units == "token" and cut != words]
+    rows = [
+        Row(cut.text, "", Sentence(text.texts[0], text.pieces(found[cut][q].values, special=True))) for cut in tokens
+    ]
     for cut, unit in tops:
         flow = read.get((q, cut, unit.index))
         pieces = () if flow is None else text.pieces(flow.values)
@@ -222,7 +248,7 @@ def _answer(
         title=f"Why {in_words(q, net)}?",
         attribution=a,
         sentence=Sentence(text.texts[0], text.pieces(a.values)),
-        units=Reading("What the units of largest contribution read in it", rows) if rows else None,
+        units=Reading("The tokens at other layers" if len(tokens) == len(rows) else READ, rows) if rows else None,
         heads=_head_map(net, heads, tops),
     )
 
@@ -246,14 +272,27 @@ def unit_name(net: Net, cut: Cut, unit: Ranked) -> str:
         places = transformer(net)
     except QuestionError:
         return f"{cut.place.text}, {unit.name or unit.index}"
-    layer = next((k for k, name in enumerate(places.residual) if cut.name.startswith(f"{name}.")), None)
+    layers = [as_cut(place).name for place in places.residual]
+    layer = next((k for k, name in enumerate(layers) if cut.name.startswith(f"{name}.")), None)
     if layer is None or cut.text not in (*places.heads, *places.neurons):
         return f"{cut.place.text}, {unit.name or unit.index}"
-    before = sum("decoder" not in name for name in places.residual)
+    before = sum("decoder" not in name for name in layers)
     where = f"decoder layer {layer - before}" if 0 < before <= layer else f"layer {layer}"
     across = any(word in cut.name for word in ("EncDec", "encoder_attn", "crossattention"))
     kind = "neuron" if cut.text in places.neurons else "cross head" if across else "head"
     return f"{where}, {kind} {unit.index[0]}"
+
+
+def text_lines(name: str, made: TextExplanation, colours: bool = False) -> list[str]:
+    """What the command prints: what the net says, then each question with its words and units, in colours or not."""
+    said = " · ".join(f"{one.name} {one.probability:.1%}" for one in made.predictions[:3])
+    lines = [f"{name} on this text: {said}" if said else f"{name} on this text"]
+    for answer in made.answers:
+        sentence = answer.sentence.ansi() if colours else answer.sentence.plain()
+        lines += ["", answer.title, f"  {sentence}", f"  {answer.attribution.summary()}"]
+        if answer.units is not None:
+            lines += ["", answer.units.ansi() if colours else str(answer.units)]
+    return lines
 
 
 def _page(made: TextExplanation, text: str, named: Sequence[tuple[str, float]], seconds: float) -> str:

@@ -210,7 +210,9 @@ def patching(
 
 
 def mean_interval(values: Tensor, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """The mean of `values [n]` and the ends of its 95 % interval, by the bootstrap. Values that are NaN are left out.
+    """The mean of `values [n]` and the ends of its 95 % interval, by the bootstrap; NaN for the ends of a single one.
+
+    Values that are NaN are left out.
 
     Source: Efron 1979, the percentile interval.
 
@@ -218,8 +220,8 @@ def mean_interval(values: Tensor, draws: int = 2000, seed: int = 0) -> tuple[flo
     (1.0, 1.0, 1.0)
     """
     known = values[~values.isnan()].double().cpu()
-    if not len(known):
-        return (float("nan"),) * 3
+    if len(known) < 2:
+        return (float(known.mean()), float("nan"), float("nan"))
     dice = torch.Generator().manual_seed(seed)
     means = known[torch.randint(len(known), (draws, len(known)), generator=dice)].mean(1)
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
@@ -227,7 +229,8 @@ def mean_interval(values: Tensor, draws: int = 2000, seed: int = 0) -> tuple[flo
 
 
 def _spelt(interval: tuple[float, float, float]) -> str:
-    return "{:.3f} [{:.3f}, {:.3f}]".format(*interval)
+    mean, low, high = interval
+    return f"{mean:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low == low else "")
 
 
 def _joined(found: Mapping[Any, Attribution]) -> Tensor:

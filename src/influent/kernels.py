@@ -16,14 +16,31 @@ from .errors import NetError
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Weights that ask for no gradient, and ask again afterwards."""
-    asking = [p for p in module.parameters() if p.requires_grad]
-    for p in asking:
+    asking = [name for name, p in module.named_parameters() if p.requires_grad]
+    for p in module.parameters():
         p.requires_grad_(False)
     try:
         yield
     finally:
-        for p in asking:
-            p.requires_grad_(True)
+        # By name: where weights are offloaded, each pass makes them anew.
+        now = dict(module.named_parameters())
+        for name in asking:
+            now[name].requires_grad_(True)
+
+
+def bringer(module: nn.Module, name: str) -> tuple[Any, str] | None:
+    """What brings a weight for each pass and takes it away again, and by which name: a hook of accelerate's offloading.
+
+    None where nothing does.
+    """
+    owner = name
+    while owner:
+        owner = owner.rpartition(".")[0]
+        hook = getattr(module.get_submodule(owner), "_hf_hook", None)
+        for one in getattr(hook, "hooks", (hook,)):
+            if getattr(one, "offload", False):
+                return one, name.removeprefix(f"{owner}.")
+    return None
 
 
 class _Switch:
@@ -101,7 +118,7 @@ def hookless(module: nn.Module) -> bool:
 def check_state(module: nn.Module) -> None:
     """Refuse nets in training mode, quantised ones, those that mix their points, and weights that are none."""
     for name, weight in module.named_parameters():
-        if isinstance(weight, nn.UninitializedParameter) or weight.is_meta:
+        if isinstance(weight, nn.UninitializedParameter) or (weight.is_meta and bringer(module, name) is None):
             raise NetError(
                 f"The weight {name!r} holds no numbers: it is lazy, or on the meta device. "
                 "Load the weights, or run a lazy net once."

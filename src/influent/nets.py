@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError, NetError, QuestionError, nearest
+from .kernels import bringer
 from .photos import read_photo
 from .pixels import BASELINES, baseline
 from .shapes import checksum
@@ -108,7 +109,8 @@ class Net:
         weight = next((p for p in self.module.parameters() if p.is_floating_point()), None)
         if weight is None:
             return x
-        return x.to(weight.device, weight.dtype) if x.is_floating_point() else x.to(weight.device)
+        device = _device(self.module)
+        return x.to(device, weight.dtype) if x.is_floating_point() else x.to(device)
 
     def placed_all(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The inputs of a text net on its device."""
@@ -119,6 +121,11 @@ class Net:
         """How this net reads texts. Errors: `InputError` where it reads none."""
         if isinstance(self.transform, TextTransform):
             return self.transform
+        if self.transform is not None:
+            raise InputError(
+                "This net reads photos and no texts: net.read(photo), influent explain PHOTO. Nets that read texts are "
+                "textcnn-sentiment, minilm, and hf:NAME_OR_FOLDER with a tokenizer."
+            )
         raise InputError(
             "This net has no tokenizer, so a text cannot be read for it. Give one, inf.Net(module, "
             "transform=inf.TextTransform(tokenizer)); hf:FOLDER needs tokenizer.json beside the weights: "
@@ -199,6 +206,16 @@ def _embedding(module: nn.Module) -> str | None:
     return None if found is None or not names else names[0] + ("#1" if twice else "")
 
 
+def _device(module: nn.Module) -> torch.device:
+    """Where a net runs: where its weights are, or where they are brought to."""
+    for name, weight in module.named_parameters():
+        if not weight.is_meta:
+            return weight.device
+        if found := bringer(module, name):
+            return torch.device(found[0].execution_device)
+    return torch.device("meta")
+
+
 def _asked(module: nn.Module) -> Any:
     """The embedding that a module of the transformers library names; None elsewhere."""
     own = getattr(module, "get_input_embeddings", None)
@@ -213,6 +230,8 @@ def weights_hash(net: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for name, weight in sorted(net.state_dict().items()):
+        if isinstance(weight, Tensor) and weight.is_meta and (found := bringer(net, name)):
+            weight = found[0].weights_map[found[1]]
         digest.update(f"{name} {checksum(weight)}".encode() if isinstance(weight, Tensor) else name.encode())
     return digest.hexdigest()[:16]
 

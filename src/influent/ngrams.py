@@ -45,8 +45,8 @@ class Phrase:
     """An n-gram that carries the units' contribution.
 
     `texts` are those in which it does, `mean` and `total` what it carries there; `found` are all texts with these words
-    in a row, `precision` the share of them that the net says the class of, `recall` their share of all that it says it
-    of; NaN where no class is asked for. `examples` are the texts' numbers, those of the largest contribution first.
+    in a row, `precision` the share of them that are of the class, `recall` their share of all that are; NaN where no
+    class is asked for. `examples` are the texts' numbers, those of the largest contribution first.
     """
 
     phrase: str
@@ -64,7 +64,8 @@ class Phrases:
     """What units look for in a corpus: `phrases`, those that carry most in all first, and each text's words.
 
     `pieces[k]` are the words of text k with the units' contribution, `carried[k]` its sum, in units of the behaviour;
-    `said [text]` the class that the net says; `left_out` the texts that could not be read, with the reason.
+    `said [text]` their classes, as the net says or as given; `left_out` the texts that could not be read, with the
+    reason.
     """
 
     texts: tuple[str, ...]
@@ -139,15 +140,16 @@ def units_like(
 
 def phrases(
     net: Net | nn.Module, at: Cut | str, units: Sequence[int], texts: Sequence[str], of: Any, *, longest: int = 4,
-    carry: float = 0.9, least: int = 1, baseline: Any = None, n: int = 33, chunk: int = 512,
-    progress: Callable[[int], None] | None = None,
+    labels: Sequence[int | str] | None = None, carry: float = 0.9, least: int = 1, baseline: Any = None, n: int = 33,
+    chunk: int = 512, progress: Callable[[int], None] | None = None,
 ) -> Phrases:  # fmt: skip
     """The n-grams that carry the contribution of some units over a corpus, those that carry most in all first.
 
     In each text it is the shortest run of at most `longest` words whose contributions to `of`, through the units, add
     up to `carry` of the largest such sum; it begins and ends with a word. Phrases of at least `least` texts are kept.
-    Precision and recall are for the class of `of`, or of its first term, as the net says it. Texts that cannot be read
-    are left out and named. Errors: `QuestionError` for units that are not there, and as `influence`.
+    Precision and recall are for the class of `of`, or of its first term: as the net says it, or by the texts' own
+    `labels`, numbers or names. Texts that cannot be read are left out and named.
+    Errors: `QuestionError` for units that are not there, and as `influence`.
     Source: rule extraction, Dhamdhere et al. 2018, sections 6.1 and 7.
 
     >>> net = zoo.load("textcnn-sentiment")
@@ -158,6 +160,8 @@ def phrases(
     net, cut, of = as_net(net), _one_axis(at), as_quantity(of)
     if isinstance(texts, str) or not texts:
         raise InputError("phrases reads a list of texts: phrases(net, at, units, ['this is not good', ...], of).")
+    if labels is not None and len(labels) != len(texts):
+        raise InputError(f"There are {len(labels)} labels for {len(texts)} texts. Give one for each.")
     flow, order, left_out = Through(tuple(units), cut, of), _readable(net, texts), {}
     words: dict[int, tuple[Piece, ...]] = {}
     said: dict[int, int] = {}
@@ -167,7 +171,8 @@ def phrases(
             continue
         found = influence(net, f"{net.embedding}/token", flow, Line(baseline, text, n=n), contribution, chunk=chunk)
         words |= {k: text.pieces(found.values, row) for row, k in enumerate(rows)}
-        said |= dict(zip(rows, _said(net, text), strict=True))
+        own = _said(net, text) if labels is None else [_number(net, labels[k]) for k in rows]
+        said |= dict(zip(rows, own, strict=True))
         if progress is not None:
             progress(len(rows))
     if not words:
@@ -200,6 +205,11 @@ def _readable(net: Net, texts: Sequence[str]) -> Iterator[tuple[list[int], Text 
 def _said(net: Net, text: Text) -> list[int]:
     y = activations(net, OUTPUT, called_with(net, text))
     return y.argmax(1).tolist() if y.dim() == 2 else [-1] * len(text)
+
+
+def _number(net: Net, label: int | str) -> int:
+    """A class's number from what a table says of it."""
+    return net.class_index(int(label) if isinstance(label, str) and label.lstrip("-").isdigit() else label)
 
 
 def _class_of(net: Net, of: Quantity) -> int | None:

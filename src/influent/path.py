@@ -70,60 +70,70 @@ class Ribbon:
             if now.speed is not None and cut in own:
                 return now.speed
             y = rows.seen[cut]
-            return (take(y, after) - take(y, before)) / per_point(step.to(y), y)
+            found = take(y, after)  # a copy, so that it can be changed
+            found -= take(y, before)
+            found /= per_point(step.to(y), y)
+            return found
 
         self.count(replace(now, weight=now.weight * width.abs() * (1.0 if self.left else 0.5)), rate)
-        for k in range(first, min(last, len(rows) - 1)):
-            if joined[k]:
-                self._add_segment(*sorted((rows[k : k + 1], rows[k + 1 : k + 2]), key=lambda row: float(row.alpha)))
+        stop = min(last, len(rows) - 1)
+        if stop > first and (self.residual or self.flowing):
+            self._add_segments(rows[first:stop], rows[first + 1 : stop + 1], joined[first:stop].bool())
 
-    def _add_segment(self, low: Rows, high: Rows) -> None:
-        instance = int(low.instance)
+    def _add_segments(self, one: Rows, next_to_it: Rows, joined: Tensor) -> None:
+        """Residuals of the segments between rows and their neighbours, where `joined [segment]`: in the same path."""
+        falls = bool((one.alpha > next_to_it.alpha)[joined].any())
+        low, high = (next_to_it, one) if falls else (one, next_to_it)
         changes = [segment_change(low, high, q) for q in range(low.values.shape[1])]
         doubts = [segment_doubt(low, high, q) for q in range(low.values.shape[1])]
+        begins = joined & (low.alpha == 0.0) & (high.alpha <= NEAR)
         for key, total in self.residual.items():
-            off = abs(changes[key[1]] - segment_sum(low, high, key, self.left)) + doubts[key[1]]
-            total[instance] += off
-            if float(low.alpha) == 0.0 and float(high.alpha) <= NEAR:
-                self.boundary[key][instance] = off
+            off = (changes[key[1]] - segment_sum(low, high, key, self.left)).abs() + doubts[key[1]]
+            total.index_add_(0, low.instance, off.where(joined, 0.0))
+            self.boundary[key][low.instance[begins]] = off[begins]
         for q in self.flowing:
-            self.change[instance, q] += changes[q]
+            self.change[:, q].index_add_(0, low.instance, changes[q].where(joined, 0.0))
 
 
-def segment_change(low: Rows, high: Rows, of: int) -> float:
-    """ΔF of the segment between two rows; of a flow through units, Σ_units ½(G_low + G_high)·(y_high − y_low)."""
-    change = float(high.values[0, of] - low.values[0, of])
+def segment_change(low: Rows, high: Rows, of: int) -> Tensor:
+    """ΔF of the segments between rows, `[segment]`; of a flow, Σ_units ½(G_low + G_high)·(y_high − y_low)."""
+    change = high.values[:, of] - low.values[:, of]
     for (cut, q), slope in low.flows.items():
         if q == of:
-            change += _trapezoid(slope, high.flows[cut, q], high.held[cut] - low.held[cut])
+            change = change + _trapezoid(slope, high.flows[cut, q], high.held[cut] - low.held[cut])
     return change
 
 
-def segment_doubt(low: Rows, high: Rows, of: int) -> float:
+def segment_doubt(low: Rows, high: Rows, of: int) -> Tensor:
     """½ Σ_units |G_high − G_low|·|y_high − y_low| of the units that a flow goes through, and 0 where there is no flow.
 
     How far the flow's own trapezoid may be off: where slopes are monotone over the segment, no further. Below a linear
-    layer the flow on the input repeats it, error for error, and says nothing of it.
+    layer the flow on the input repeats it, error for error, and says nothing of it. `[segment]`.
     """
-    return sum(
-        float(((high.flows[cut, q] - slope) * (high.held[cut] - low.held[cut])).abs().sum(dtype=exact_type(slope))) / 2
-        for (cut, q), slope in low.flows.items()
-        if q == of
-    )
+    doubt = torch.zeros(len(low), dtype=torch.float64)
+    for (cut, q), slope in low.flows.items():
+        if q == of:
+            doubt += _total(((high.flows[cut, q] - slope) * (high.held[cut] - low.held[cut])).abs()) / 2
+    return doubt
 
 
-def _trapezoid(low: Tensor, high: Tensor, step: Tensor) -> float:
-    return float(((low + high) * step).sum(dtype=exact_type(step))) / 2
+def _trapezoid(low: Tensor, high: Tensor, step: Tensor) -> Tensor:
+    return _total((low + high) * step) / 2
 
 
-def segment_sum(low: Rows, high: Rows, key: Key, left: bool = False) -> float:
-    """Σ_units ½(G_low + G_high)·(y_high − y_low) of the segment between two rows: what ΔF should be.
+def _total(y: Tensor) -> Tensor:
+    """Sums over everything but the row, `[row]` in float64 on the CPU."""
+    return y.reshape(len(y), -1).sum(1, dtype=exact_type(y)).double().cpu()
+
+
+def segment_sum(low: Rows, high: Rows, key: Key, left: bool = False) -> Tensor:
+    """Σ_units ½(G_low + G_high)·(y_high − y_low) of the segments between rows, `[segment]`: what ΔF should be.
 
     With `left`, Σ_units G_low·(y_high − y_low).
     """
     other = low if left else high
     if key in low.along:
-        return float((low.along[key] + other.along[key]) / 2 * (high.alpha - low.alpha))
+        return (low.along[key] + other.along[key]) / 2 * (high.alpha - low.alpha)
     return _trapezoid(low.slopes[key], other.slopes[key], high.seen[key[0]] - low.seen[key[0]])
 
 
@@ -148,7 +158,7 @@ class Path:
         pairs = list(pairwise(self.rows))
         for (a, low), (b, high) in pairs:
             if (a, b) not in self.errors:
-                self.changes[a, b] = [segment_change(low, high, q) for _, q in self.keys]
+                self.changes[a, b] = [float(segment_change(low, high, q)) for _, q in self.keys]
                 pairs_of = zip(self.keys, self.changes[a, b], strict=True)
                 self.errors[a, b] = [self._error(low, high, key, change) for key, change in pairs_of]
         signed = torch.tensor([self.errors[a, b] for (a, _), (b, _) in pairs], dtype=torch.float64)
@@ -165,9 +175,9 @@ class Path:
 
     def _error(self, low: Rows, high: Rows, key: Key, change: float) -> float:
         if self.full[key]:
-            residual = change - segment_sum(low, high, key)
+            residual = change - float(segment_sum(low, high, key))
             flowing = any(q == key[1] for _, q in low.flows)
-            return abs(residual) + segment_doubt(low, high, key[1]) if flowing else residual
+            return abs(residual) + float(segment_doubt(low, high, key[1])) if flowing else residual
         # The distance between the left and the right sum stands in for the residual.
         step = high.seen[key[0]] - low.seen[key[0]]
         return float(((high.slopes[key] - low.slopes[key]) * step).abs().sum()) / 2

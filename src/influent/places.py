@@ -110,7 +110,13 @@ def transformer(net: Net | nn.Module) -> Transformer:
             "lists the places; inf.Net(module, axes={'PLACE:in': ('token', 'head*12', 'channel')}) names heads."
         )
     inside = tuple(f"{layer}." for layer in layers)
-    return Transformer(tuple(layers), tuple(heads), tuple(n for n in neurons if n.startswith(inside)))
+    residual = tuple(f"{layer}[0]" if _gives_several(root.get_submodule(layer)) else layer for layer in layers)
+    return Transformer(residual, tuple(heads), tuple(n for n in neurons if n.startswith(inside)))
+
+
+def _gives_several(layer: nn.Module) -> bool:
+    """Whether a layer gives its stream with other tensors behind it: those of T5 and its kin, a list of sublayers."""
+    return isinstance(getattr(layer, "layer", None), nn.ModuleList)
 
 
 def _width_in(module: nn.Module) -> int:

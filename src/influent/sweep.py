@@ -70,6 +70,7 @@ class Sweep:
     chosen: dict[Quantity, Tensor] = field(default_factory=dict)
     full: dict[Key, bool] = field(default_factory=dict)
     axes: dict[Cut, tuple[str, ...] | None] = field(default_factory=dict)
+    groups: dict[tuple[Cut, torch.Size], tuple[Axis | None, tuple[int, ...]]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[Any, ...]:
@@ -154,7 +155,10 @@ class Sweep:
                 self.count(rows, self._exact_rates(draw) if self.over.exact else None)
 
     def _ribbon(self) -> Ribbon:
-        return Ribbon(self.count, self.residual, self.change, self.job.flowing, self.boundary, self.over.left)
+        # Where no gap is told, no residual is needed: off full cuts, and of other measures.
+        told = contribution in self.job.measures
+        residual = {key: total for key, total in self.residual.items() if told and self.full.get(key)}
+        return Ribbon(self.count, residual, self.change, self.job.flowing, self.boundary, self.over.left)
 
     def _run_adaptive(self) -> None:
         draws = self.over.draws(self.chunk)
@@ -305,7 +309,11 @@ class Sweep:
     def count(self, rows: Rows, rate: Callable[[Cut], Tensor] | None) -> None:
         """Measure finished points and add them up."""
         for cut in self.job.at:
-            axis, grouped = self._grouped(cut, rows.seen[cut].shape)
+            shape = rows.seen[cut].shape
+            # Looked up once: it takes a walk through all modules.
+            if (cut, shape[1:]) not in self.groups:
+                self.groups[cut, shape[1:]] = self._grouped(cut, shape)
+            axis, grouped = self.groups[cut, shape[1:]]
             for q in range(len(self.job.of)):
                 speed = None if rate is None else (lambda cut=cut: rate(cut))
                 evidence = Evidence(rows.slopes[cut, q], rows.seen[cut], speed, grouped, axis)
@@ -355,7 +363,8 @@ def check_result(values: Tensor, net: Net, what: str) -> None:
     if bool(torch.isfinite(values).all()):
         return
     for name, weight in net.module.state_dict().items():
-        if isinstance(weight, Tensor) and weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+        known = isinstance(weight, Tensor) and weight.is_floating_point() and not weight.is_meta
+        if known and not bool(torch.isfinite(weight).all()):
             raise NetError(f"The net's weights are broken: {name!r} holds NaN or infinite values. Load them again.")
     bad = int((~torch.isfinite(values)).sum())
     raise InputError(

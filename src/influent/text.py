@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,11 +19,13 @@ from .shapes import Stored, spell_shape
 Span = tuple[int, int]
 IDS, MASK, DECODER_IDS, DECODER_MASK = "input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask"
 
-# Words, the n't of "isn't", 's; else one sign, with what joins emoji and accents to it.
-_MARKS = "\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f"
-_WORDS = (
-    rf"[\w{_MARKS}]+?(?=n['’]t\b)|n['’]t\b|['’][\w]+|[\w{_MARKS}]+"
-    rf"|[^\w\s](?:[\ufe0f\u20e3{_MARKS}\U0001f3fb-\U0001f3ff]|\u200d[^\w\s])*"
+# Accents and vowel signs, of all scripts; what joins letters, and what is joined to emoji.
+_MARKS = "".join(chr(c) for c in range(0x300, 0x20000) if unicodedata.category(chr(c))[0] == "M")
+_LETTERS = rf"[\w{_MARKS}\u200c\u200d]"
+# Words, the n't of "isn't", 's; else a flag, or one sign with what belongs to it.
+_WORDS = re.compile(
+    rf"{_LETTERS}+?(?=[nN]['’][tT]\b)|[nN]['’][tT]\b|['’]\w+|{_LETTERS}+|[\U0001f1e6-\U0001f1ff]{{2}}"
+    rf"|[^\w\s](?:[{_MARKS}\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]|\u200d[^\w\s])*"
 )
 
 
@@ -150,7 +153,7 @@ class Words:
 
     def numbered(self, text: str) -> tuple[list[int], list[Span]]:
         """The numbers of a text's words, and where they stand."""
-        found = list(re.finditer(_WORDS, text))
+        found = list(_WORDS.finditer(text))
         words = [(m[0].lower() if self.lower else m[0]).replace("’", "'") for m in found]
         return [self._numbers.get(word, 1) for word in words], [m.span() for m in found]
 
@@ -229,13 +232,19 @@ class TextTransform:
     def number(self, token: int | str) -> int:
         """A token's number, from its number or from its text.
 
-        Errors: `QuestionError` for a text that is no single token.
+        Errors: `QuestionError` for a text that is no single token, or one that is not known.
         """
         if isinstance(token, int):
             return token
         if not isinstance(self.tokenizer, Words) and (whole := self.tokenizer.get_vocab().get(token)) is not None:
             return int(whole)
         numbers = self.numbers(token)
+        unknown = 1 if isinstance(self.tokenizer, Words) else self.tokenizer.unk_token_id
+        if numbers == [unknown]:
+            raise QuestionError(
+                f"{token!r} is none of this net's tokens: it reads {self.name(numbers[0])} in its place. Name one that "
+                "it knows, or a number."
+            )
         if len(numbers) != 1:
             parts = ", ".join(f"{n} ({self.name(n)!r})" for n in numbers) or "none"
             raise QuestionError(
@@ -304,9 +313,7 @@ def _encoded(tokenizer: Any, texts: list[str], most: int | None) -> _Encoded:
         [None if s or a == b else (a, b) for s, (a, b) in zip(special, offsets, strict=True)]
         for special, offsets in zip(made["special_tokens_mask"], made["offset_mapping"], strict=True)
     ]
-    words = [
-        [None if s is None else w for s, w in zip(row, made.word_ids(k), strict=True)] for k, row in enumerate(spans)
-    ]
+    words = [_by_word(text, row, made.word_ids(k)) for k, (text, row) in enumerate(zip(texts, spans, strict=True))]
     more = {key: made[key] for key in made if key not in (IDS, MASK, "offset_mapping", "special_tokens_mask")}
     pad = tokenizer.pad_token_id
     return _Encoded(
@@ -316,12 +323,40 @@ def _encoded(tokenizer: Any, texts: list[str], most: int | None) -> _Encoded:
     )  # fmt: skip
 
 
+def _by_word(text: str, spans: list[Span | None], words: Sequence[int | None]) -> list[int | None]:
+    """The number of each token's word: as the tokenizer has it, and one more behind each space.
+
+    To a tokenizer that does not cut texts into words first (Llama 2, Gemma), a whole text is one.
+    """
+    found: list[int | None] = []
+    number, last, end = -1, None, 0
+    for span, word in zip(spans, words, strict=True):
+        if span is None:
+            found.append(None)
+            continue
+        apart = text[end : span[0] + 1]
+        if number < 0 or word != last or (span[0] >= end and apart.split() != [apart]):
+            number += 1
+        last, end = word, max(end, span[1])
+        found.append(number)
+    return found
+
+
 def _listed(texts: str | Sequence[str], empty: bool = False) -> list[str]:
     rows = [texts] if isinstance(texts, str) else list(texts) if isinstance(texts, list | tuple) else None
     if rows is None or not all(isinstance(text, str) for text in rows):
-        raise InputError(f"This net reads texts, not a {type(texts).__name__}: net.read('this is not good').")
+        raise InputError(
+            f"This net reads texts, not a {type(texts).__name__}: net.read('this is not good'), influent explain "
+            "--text 'this is not good'."
+        )
     if not empty and (not rows or not all(text.strip() for text in rows)):
         raise InputError("A text is empty: there is nothing to explain. Give one with a word in it.")
+    broken = next((text for text in rows if any("\ud800" <= sign <= "\udfff" for sign in text)), None)
+    if broken is not None:
+        raise InputError(
+            f"The text {_short(broken)} holds half a character (a lone surrogate), left over where bytes that are no "
+            "UTF-8 were read as text. Read them in the encoding that they were written in."
+        )
     return rows
 
 

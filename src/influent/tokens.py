@@ -118,9 +118,10 @@ class Continuation(Quantity):
             raise QuestionError(f"{self!r} is {n} tokens long, and the text {int(count.min())}: nothing stands before.")
         where = (first + count - n)[:, None] + torch.arange(n, device=y.device)
         found = ids.to(y.device).gather(1, where)
-        if bool((found != torch.tensor(self._tokens, device=y.device)).any()):
+        other = (found != torch.tensor(self._tokens, device=y.device)).any(1)
+        if bool(other.any()):
             raise QuestionError(
-                f"{self!r}: a text ends with the tokens {found[0].tolist()} instead. Read both in one: "
+                f"{self!r}: a text ends with the tokens {found[other][0].tolist()} instead. Read both in one: "
                 "net.read(PROMPT + CONTINUATION); and give the tokens where they are cut otherwise there."
             )
         return first + count - n

@@ -330,3 +330,22 @@ def test_T16_runner_up_and_label_are_fixed_too():
     answers = inf.influence(worlds.crossing(), "INPUT", [inf.RunnerUp(), inf.Label()], over, inf.contribution)
     for answer in answers.values():
         assert abs(answer.values.item() + 0.25) < EXACT
+
+
+class Steep(nn.Module):
+    """x ↦ x / √(x² + 10⁻⁸), a norm of one channel: its slope at 0 is 10⁴."""
+
+    def forward(self, x):
+        return x / (x**2 + 1e-8).sqrt()
+
+
+@pytest.mark.parametrize("chunk", [1, 16, 200])
+def test_a_baseline_at_which_the_net_has_no_bound_is_said_of_the_input_that_has_it(chunk):
+    # The second path's first segment, of length 1/64, changes F by almost 1; its trapezoid is a little
+    # over ½ · 10⁴ / 64 = 78.125: it is off by 77.125 and a little, 7713 % of F(x) − F(x′) = 1.
+    x, start = torch.tensor([[2.0], [1.0]]).double(), torch.tensor([[1.0], [0.0]]).double()
+    over = inf.Line(start, x, 65, "uniform")
+    with pytest.warns(inf.InfluentWarning, match=r"^Input 1: .* miss the change by 7713% of .* has no bound there"):
+        answer = inf.influence(Steep().eval(), "INPUT", F, over, inf.contribution, chunk=chunk)
+    assert abs(answer.residual[1] - (1e4 / 128 - 1)) < 0.01
+    assert answer.residual[0] < 1e-6

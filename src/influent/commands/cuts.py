@@ -16,11 +16,17 @@ def declare(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """A line for each place, found with a grey picture."""
+    """A line for each place, found with a grey picture, or with a text."""
     from PIL import Image
 
+    from influent.embedding import called_with
     from influent.probe import cuts
+    from influent.text import TextTransform
 
     net = load_net(settings(options))
-    print(*cuts(net, net.read(Image.new("RGB", (256, 256), (127, 127, 127)))), sep="\n")
+    if isinstance(net.transform, TextTransform):
+        x = called_with(net, net.read("this is a text", truncate=True))
+    else:
+        x = net.read(Image.new("RGB", (256, 256), (127, 127, 127)))
+    print(*cuts(net, x), sep="\n")
     return 0

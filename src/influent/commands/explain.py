@@ -11,7 +11,7 @@ from typing import Any
 
 from influent.errors import InputError
 
-from .options import DEFAULTS, TEXT_NET, add_net, add_path, load_net, request_of, settings
+from .options import add_net, add_path, load_net, request_of, settings, text_net
 from .terminal import Bar, answer_lines, print_place
 
 
@@ -74,27 +74,30 @@ def run(options: argparse.Namespace) -> int:
 def _explain_text(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
     """A text explained: its words in colours, the units and what they read."""
     from influent.explain import PAGE, Request
-    from influent.explain_text import explain_text
+    from influent.explain_text import explain_text, text_lines
 
     started = time.perf_counter()
-    name = options.net or chosen["net"] if chosen["net"] != DEFAULTS["net"] else TEXT_NET
+    name = text_net(options, chosen)
     net = load_net({**chosen, "net": name})
     words = {word: chosen[word] for word in ("at", "of", "over", "measure", "top", "chunk")}
     request = Request(net, name, baselines=tuple(chosen["baseline"] or ()), **words)
-    text = sys.stdin.read().rstrip("\n") if options.text == "-" else options.text
+    text = _piped_text() if options.text == "-" else options.text
     out = Path(chosen["out"] or "why-text")
     with Bar() as progress:
         made = explain_text(request, text, out, options.answer, options.truncate, progress)
-    said = " · ".join(f"{one.name} {one.probability:.1%}" for one in made.predictions[:3])
-    print(f"{name} on this text: {said}" if said else f"{name} makes a vector of this text")
-    colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    for answer in made.answers:
-        print("", answer.title, f"  {answer.sentence.ansi() if colours else answer.sentence.plain()}", sep="\n")
-        print(f"  {answer.attribution.summary()}")
-        if answer.units is not None:
-            print("", answer.units.ansi() if colours else answer.units, sep="\n")
+    print(*text_lines(name, made, sys.stdout.isatty() and "NO_COLOR" not in os.environ), sep="\n")
     print_place(out / PAGE, started)
     return 0
+
+
+def _piped_text() -> str:
+    """What is piped in, without the end of its last line."""
+    if sys.stdin.isatty():
+        raise InputError("- reads the text from standard input, and nothing is piped in: influent explain --text - < a")
+    try:
+        return sys.stdin.read().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"Standard input is no text in {error.encoding}: {error.reason}. Convert it first.") from None
 
 
 def _explain_each(request: Any, folder: Path, out: Path) -> int:

@@ -91,6 +91,11 @@ def _config(file: str) -> dict[str, Any]:
     return found
 
 
+def text_net(options: argparse.Namespace, chosen: dict[str, Any]) -> str:
+    """The net that is to read: the one named, else the zoo's own."""
+    return str(options.net or (chosen["net"] if chosen["net"] != DEFAULTS["net"] else TEXT_NET))
+
+
 def load_net(chosen: dict[str, Any]) -> Any:
     """The net that the settings name; one of the user's own is looked for in this folder, too."""
     from influent import zoo
