@@ -163,7 +163,7 @@ class Ruled:
         return f"Ruled({spell_measure(self.measure)}, {self.rule!r})"
 
 
-def spell_measure(measure: Callable[..., Any]) -> str:
+def spell_measure(measure: Any) -> str:
     """The text form of a measure: ours bare, a user's as `package.module:name`.
 
     >>> spell_measure(gradient), spell_measure(Ruled(magnitude, Deconvnet()))
