@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Map = Callable[[Tensor], Tensor]
 
@@ -118,3 +120,69 @@ def jump_bound(rule: str, n: int) -> float:
         first = min(n, 9)
         return 0.5 / (first - 1) / 2 ** ((n - first) // 8)
     return max(gauss(n)[1])
+
+
+KERNELS: dict[str, Callable[[float], float]] = {
+    "1/d2": lambda d: 1 / (d * d),
+    "1/d": lambda d: 1 / d,
+    "exp": lambda d: math.exp(-d),
+}
+
+
+def monotone(x: Tensor, data: Tensor, signs: Tensor, kernel: Callable[[float], float]) -> tuple[Tensor, Tensor, Tensor]:
+    """φ = Σ (y − x) · a(‖y − x‖) · s, Σ |a · s| · ‖y − x‖ and max ‖y − x‖ over y ≠ x: pair by pair, neuron by neuron.
+
+    `x [instance, neuron]`, `data [point, neuron]`, `signs [instance, point]`; sums are `math.fsum`, which rounds once.
+    """
+    phi, length, farthest = [], [], []
+    for row, own in zip(x.double().tolist(), signs.double().tolist(), strict=True):
+        steps = [[b - a for a, b in zip(row, y, strict=True)] for y in data.double().tolist()]
+        distances = [math.sqrt(math.fsum(e * e for e in step)) for step in steps]
+        weights = [kernel(d) * s if d else 0.0 for d, s in zip(distances, own, strict=True)]
+        phi.append([math.fsum(w * step[j] for w, step in zip(weights, steps, strict=True)) for j in range(len(row))])
+        length.append(math.fsum(abs(w) * d for w, d in zip(weights, distances, strict=True)))
+        farthest.append(max(distances))
+    return tuple(torch.tensor(found, dtype=torch.float64) for found in (phi, length, farthest))
+
+
+# Backward passes by hand: what arrives at an operation, carried down to what it was given.
+
+
+def deconv(arriving: Tensor) -> Tensor:
+    """R · [R > 0], number by number."""
+    return torch.where(arriving > 0, arriving, torch.zeros_like(arriving))
+
+
+def guided(arriving: Tensor, before: Tensor) -> Tensor:
+    """R · [R > 0] · [activation > 0], `before` being what the ReLU was given."""
+    return torch.where(before > 0, deconv(arriving), torch.zeros_like(arriving))
+
+
+def transposed(arriving: Tensor, weight: Tensor, given: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
+    """A convolution's transpose, `[point, out, ...] → [point, in, ...]` of the size that the convolution was given."""
+    short = [(n - 1) * stride - 2 * padding + k for n, k in zip(arriving.shape[2:], weight.shape[2:], strict=True)]
+    rest = [n - s for n, s in zip(given.shape[2:], short, strict=True)]
+    return F.conv_transpose2d(arriving, weight, stride=stride, padding=padding, output_padding=rest)
+
+
+def unpooled(arriving: Tensor, switches: Tensor, given: Tensor) -> Tensor:
+    """Each number put to where its maximum was; where windows overlap and share a maximum, their sum."""
+    flat = torch.zeros(given.shape, dtype=given.dtype).flatten(2)
+    return flat.scatter_add(2, switches.flatten(2), arriving.flatten(2)).reshape(given.shape)
+
+
+def normalised_back(arriving: Tensor, x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    """Local response norm, y_i = x_i d_i^−β with d_i = k + α/n Σ_{j near i} x_j², backward, channel by channel.
+
+    ∂y_i/∂x_j = [i = j] d_i^−β − 2αβ/n x_i x_j d_i^(−β−1) for j within (n − 1)/2 of i, n odd.
+    """
+    half, channels = size // 2, x.shape[1]
+    near = [range(max(0, i - half), min(channels, i + half + 1)) for i in range(channels)]
+    d = [k + alpha / size * sum(x[:, j] ** 2 for j in near[i]) for i in range(channels)]
+    down = []
+    for j in range(channels):
+        own = arriving[:, j] * d[j] ** -beta
+        for i in near[j]:
+            own = own - 2 * alpha * beta / size * arriving[:, i] * x[:, i] * x[:, j] * d[i] ** (-beta - 1)
+        down.append(own)
+    return torch.stack(down, 1)

@@ -7,6 +7,7 @@ import functools
 import graphlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 import tokenize
@@ -27,12 +28,12 @@ FILES = sorted(SRC.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"shapes", "atomic", "corpus"},
-    {"cut", "quadrature", "photos", "kernels", "text"},
+    {"cut", "quadrature", "photos", "kernels", "text", "rules"},
     {"pixels"},
     {"axes", "containers", "nets"},
     {"quantity", "distribution", "measures", "samples", "stability", "embedding"},
     {"quantities", "tokens", "dataset", "rows", "mask"},
-    {"distributions", "partial"},
+    {"distributions", "partial", "pull"},
     {"through"},
     {"language", "probe", "path"},
     {"evaluate", "attribution", "replay", "traced"},
@@ -40,14 +41,13 @@ LAYERS = [
     {"ledger"},
     {"stream"},
     {"ask"},
-    {"ablation"},
+    {"ablation", "monotone"},
     {
         "presets",
         "store",
         "compression",
         "pruning",
         "counting",
-        "layered",
         "axioms",
         "fidelity",
         "debug",
@@ -57,11 +57,11 @@ LAYERS = [
         "shared",
         "ngrams",
     },
-    {"experts"},
+    {"experts", "layered"},
     {"zoo"},
     {"views"},
     {"explain"},
-    {"reports", "essences", "explain_text"},
+    {"reports", "essences", "explain_text", "strata"},
     {"specialists", "harvest"},
     {"commands"},
     {"cli"},
@@ -73,19 +73,23 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 EXPORTED = [
     "Agreement",
     "Attribution",
+    "BackwardRule",
     "Class",
     "Classes",
     "Continuation",
     "Cut",
     "CutError",
     "Dataset",
+    "Deconvnet",
     "Distribution",
     "Draw",
+    "Energy",
     "Evidence",
     "Expert",
     "Figure",
     "Gap",
     "Gaussian",
+    "Guided",
     "INPUT",
     "InfluentError",
     "InfluentWarning",
@@ -105,9 +109,11 @@ EXPORTED = [
     "Question",
     "QuestionError",
     "Rest",
+    "Ruled",
     "RunnerUp",
     "Saturation",
     "Similarity",
+    "Step",
     "StoreError",
     "Subject",
     "Text",
@@ -127,6 +133,7 @@ EXPORTED = [
     "conductance_of_units",
     "contribution",
     "cuts",
+    "deconvnet",
     "essence",
     "example",
     "expected_gradients",
@@ -135,12 +142,15 @@ EXPORTED = [
     "gradient",
     "gradient_times_activation",
     "gradient_times_input",
+    "guided_backpropagation",
     "influence",
     "integrated_gradients",
     "internal_influence",
     "layer_integrated_gradients",
+    "layered",
     "load",
     "magnitude",
+    "mim",
     "parse",
     "phrases",
     "prune",
@@ -266,12 +276,29 @@ def mechanisms(file: Path) -> set[str]:
     return words
 
 
-MECHANISMS = {"autograd", "forward_ad", "retain_grad", "vjp", "jvp", "jacrev", "jacfwd", "functorch"}
+MECHANISMS = {
+    "TorchFunctionMode",
+    "autograd",
+    "forward_ad",
+    "retain_grad",
+    "vjp",
+    "jvp",
+    "jacrev",
+    "jacfwd",
+    "functorch",
+}
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.name != "probe.py"], ids=name_of)
+@pytest.mark.parametrize("file", [f for f in FILES if f.name not in ("probe.py", "rules.py")], ids=name_of)
 def test_hooks_and_autograd_live_in_the_probe(file: Path) -> None:
     assert mechanisms(file) == set()
+
+
+def test_backward_rules_replace_functions_and_hook_nothing() -> None:
+    """The probe's other half, docs/why/021: what it applies and looks through; it is the probe that calls it."""
+    assert mechanisms(SRC / "rules.py") == {"TorchFunctionMode", "autograd"}
+    callers = {name_of(f) for f in FILES if {"applied", "check_ruled"} & set(re.findall(r"\w+", f.read_text("utf-8")))}
+    assert callers == {"probe", "rules"}
 
 
 def test_the_probe_is_where_hooks_and_autograd_are() -> None:
@@ -358,7 +385,7 @@ def test_statements_are_counted() -> None:
 def exported() -> list[str]:
     """The public names of `influent`; its files, which any import adds, are none, but for these."""
     names = [n for n in dir(influent) if not n.startswith("_")]
-    modules = ("axioms", "experts", "fidelity", "stability", "zoo")
+    modules = ("axioms", "experts", "fidelity", "layered", "stability", "zoo")
     return sorted(n for n in names if n in modules or not isinstance(getattr(influent, n), ModuleType))
 
 

@@ -170,6 +170,22 @@ def relu_conv(inplace: bool = True, seed: int = 0) -> ReluConv:
     return built(lambda: ReluConv(inplace), seed)
 
 
+class Rectified(nn.Module):
+    """last(relu(again(relu(first(x))))), the ReLU written as one likes: `relu` may be a module or a function."""
+
+    def __init__(self, relu: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.again, self.last, self.relu = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 3), relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.relu(self.again(self.relu(self.first(x)))))
+
+
+def rectified(relu: Callable[[Tensor], Tensor], seed: int = 0) -> Rectified:
+    """A ReLU net in which one ReLU is called twice."""
+    return built(lambda: Rectified(relu), seed)
+
+
 class Overwriting(nn.Module):
     """W₂ · gelu(W₁ · (2x + 1)), where 2x + 1 overwrites the net's own input if `inplace`."""
 

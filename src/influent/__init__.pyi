@@ -1,6 +1,7 @@
 from . import axioms as axioms
 from . import experts as experts
 from . import fidelity as fidelity
+from . import layered as layered
 from . import stability as stability
 from . import zoo as zoo
 from .ablation import ablate as ablate
@@ -32,12 +33,14 @@ from .fidelity import rank_agreement as rank_agreement
 from .language import parse as parse
 from .mask import Mask as Mask
 from .measures import Evidence as Evidence
+from .measures import Ruled as Ruled
 from .measures import activation as activation
 from .measures import contribution as contribution
 from .measures import gradient as gradient
 from .measures import gradient_times_activation as gradient_times_activation
 from .measures import magnitude as magnitude
 from .measures import square as square
+from .monotone import mim as mim
 from .nets import Net as Net
 from .ngrams import phrases as phrases
 from .ngrams import units_like as units_like
@@ -47,9 +50,11 @@ from .places import transformer as transformer
 from .presets import comparative as comparative
 from .presets import conductance as conductance
 from .presets import conductance_of_units as conductance_of_units
+from .presets import deconvnet as deconvnet
 from .presets import essence as essence
 from .presets import expected_gradients as expected_gradients
 from .presets import gradient_times_input as gradient_times_input
+from .presets import guided_backpropagation as guided_backpropagation
 from .presets import integrated_gradients as integrated_gradients
 from .presets import internal_influence as internal_influence
 from .presets import layer_integrated_gradients as layer_integrated_gradients
@@ -69,6 +74,10 @@ from .quantities import RunnerUp as RunnerUp
 from .quantities import Unit as Unit
 from .quantity import Quantity as Quantity
 from .quantity import Subject as Subject
+from .rules import BackwardRule as BackwardRule
+from .rules import Deconvnet as Deconvnet
+from .rules import Guided as Guided
+from .rules import Step as Step
 from .saturate import Saturation as Saturation
 from .saturate import saturation as saturation
 from .stability import Until as Until
@@ -77,6 +86,7 @@ from .store import save as save
 from .text import Text as Text
 from .text import TextTransform as TextTransform
 from .text import Words as Words
+from .through import Energy as Energy
 from .through import Through as Through
 from .tokens import Continuation as Continuation
 from .tokens import Logit as Logit

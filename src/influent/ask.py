@@ -15,7 +15,7 @@ from .cut import Cut, as_cut
 from .distribution import Distribution
 from .errors import QuestionError
 from .ledger import Ledger, identity
-from .measures import contribution, gradient
+from .measures import Ruled, by_rule, contribution, gradient, rule_of
 from .nets import Net, as_net
 from .probe import Cost
 from .quantities import Classes
@@ -46,8 +46,9 @@ def influence(
 
     Returns an `Attribution`, `values [instance, *unit]` in units of `of` (per unit of `at`, for `gradient`). Where
     `at`, `of` or `measure` is a list, nested dictionaries in that order, keyed by the words of the lists, all out of
-    one sweep. `chunk` is points per pass: it changes memory and time, never the result (an adaptive line runs
-    `chunk // 8` inputs side by side); `progress` is called with the number of points that each pass has run.
+    one sweep (one for each backward rule that the measures name). `chunk` is points per pass: it changes memory and
+    time, never the result (an adaptive line runs `chunk // 8` inputs side by side); `progress` is called with the
+    number of points that each pass has run.
 
     Over a `Dataset` the rows are its classes (or what `by` says), with `stderr` and `count`; `left_out` names samples
     that could not be read. `ledger` is a folder in which the partial result of each block of samples is kept: what is
@@ -65,10 +66,7 @@ def influence(
     if not isinstance(over, Distribution):
         raise QuestionError(f"over= is a {type(over).__name__}, not a distribution. For one input: over=Point(x).")
     check_chunk(chunk)
-    if progress is not None and not callable(progress):
-        raise QuestionError(
-            f"progress={progress!r}: give a function that takes the number of points just run: bar.update."
-        )
+    check_progress(progress)
     ats, ofs, measures = _listed(at, "at"), _listed(of, "of"), _listed(measure, "measure")
     for m in measures:
         if not callable(m):
@@ -77,18 +75,21 @@ def influence(
             )
     words = [o if isinstance(o, Classes) else as_quantity(o) for o in ofs]
     columns = [q for o in words for q in (o.quantities if isinstance(o, Classes) else (o,))]
-    job = Job(net, tuple(map(as_cut, ats)), tuple(q.bind(net) for q in columns), tuple(measures))
+    cuts, bound = tuple(map(as_cut, ats)), tuple(q.bind(net) for q in columns)
+    jobs = {rule: Job(net, cuts, bound, tuple(group)) for rule, group in by_rule(measures).items()}
     known = None
     if ledger is not None:
+        if len(jobs) > 1:
+            raise QuestionError("A ledger keeps what one sweep gives, and these measures take a sweep for each rule.")
         known = Ledger(
-            Path(ledger), identity([Question(c, w, over, m) for c in job.at for w in words for m in measures], net)
+            Path(ledger), identity([Question(c, w, over, m) for c in cuts for w in words for m in measures], net)
         )
-    sweeps = _run(job, over, chunk, progress or (lambda points: None), known)
+    sweeps = {rule: _run(job, over, chunk, progress or (lambda points: None), known) for rule, job in jobs.items()}
 
     def answer(c: int, o: int, m: int) -> Attribution:
         first = sum(len(w.quantities) if isinstance(w, Classes) else 1 for w in words[:o])
-        question = Question(job.at[c], words[o], over, measures[m])
-        return _attribution(job, sweeps, question, first, m)
+        question, rule = Question(cuts[c], words[o], over, measures[m]), rule_of(measures[m])
+        return _attribution(jobs[rule], sweeps[rule], question, first, len(by_rule(measures[:m]).get(rule, [])))
 
     return _nested(at, ats, lambda c: _nested(of, ofs, lambda o: _nested(measure, measures, lambda m: answer(c, o, m))))
 
@@ -97,6 +98,14 @@ def check_chunk(chunk: int) -> None:
     """Refuse what is no number of points."""
     if not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1:
         raise QuestionError(f"chunk={chunk!r}: give the number of points per pass, 1 or more.")
+
+
+def check_progress(progress: Callable[[int], None] | None) -> None:
+    """Refuse what cannot be told how many points have been run."""
+    if progress is not None and not callable(progress):
+        raise QuestionError(
+            f"progress={progress!r}: give a function that takes the number of points just run: bar.update."
+        )
 
 
 def _listed(word: Any, name: str) -> list[Any]:
@@ -191,6 +200,8 @@ def _gap(
     gather: Callable[..., Tensor], sweeps: list[Part], question: Question, columns: range, values: Tensor
 ) -> tuple[Gap | None, str]:
     """Completeness, where it applies, and why not where it does not."""
+    if isinstance(question.measure, Ruled):
+        return None, f"slopes by the rule {question.measure.rule!r}, which are no gradients: they have no gap"
     if question.measure is not contribution:
         return None, ""
     if any(sweep.over.exact and set(sweep.job.flowing) & set(columns) for sweep in sweeps):

@@ -12,11 +12,12 @@ from torch import Tensor
 from .cut import Cut
 from .distribution import Distribution
 from .errors import InputError, QuestionError
+from .measures import Monotone, spell_measure
 from .nets import Net
 from .probe import Cost
 from .quantities import Classes
 from .quantity import Quantity
-from .shapes import key_of, spell
+from .shapes import key_of
 
 NOT_FULL = "not a full cut"
 
@@ -34,18 +35,16 @@ class Question:
     at: Cut
     of: Quantity | Classes
     over: Distribution
-    measure: Callable[..., Any]
+    measure: Callable[..., Any] | Monotone
 
     @property
     def text(self) -> dict[str, str]:
         """The words as text that `influent.parse` reads back."""
-        name = getattr(self.measure, "__name__", repr(self.measure))
-        ours = getattr(self.measure, "__module__", "") == "influent.measures"
         return {
             "at": self.at.text,
             "of": repr(self.of),
             "over": repr(self.over),
-            "measure": name if ours else spell(self.measure),
+            "measure": spell_measure(self.measure),
         }
 
     def __eq__(self, other: object) -> bool:

@@ -14,24 +14,27 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from . import dataset, distribution, distributions, measures, quantities, quantity, through, tokens
+from . import dataset, distribution, distributions, measures, quantities, quantity, rules, through, tokens
 from .cut import INPUT, OUTPUT, Cut
 from .distribution import Distribution
 from .errors import QuestionError, nearest
 from .mask import Mask
+from .measures import Monotone, Ruled
 from .quantities import Classes
 from .quantity import Quantity
+from .rules import BackwardRule
 from .shapes import Stored
 from .stability import Until
 
 _NOUNS: Mapping[str, type] = {
     kind.__name__: kind
-    for module in (quantity, quantities, tokens, through, distribution, dataset, distributions)
+    for module in (quantity, quantities, tokens, through, distribution, dataset, distributions, rules)
     for kind in vars(module).values()
     if isinstance(kind, type)
-    and issubclass(kind, (Quantity, Distribution, Classes))
+    and issubclass(kind, (Quantity, Distribution, Classes, BackwardRule))
     and kind.__module__ == module.__name__
-} | {"Stored": Stored, "Cut": Cut, "Until": Until, "Mask": Mask}
+} | {"Stored": Stored, "Cut": Cut, "Until": Until, "Mask": Mask, "Monotone": Monotone, "Ruled": Ruled}
+_CALLED = (Quantity, Distribution, Classes, Stored, Cut, Until, Mask, Monotone, Ruled, BackwardRule)
 _MEASURES = {
     f.__name__: f for f in vars(measures).values() if callable(f) and getattr(f, "__annotations__", {}).get("e")
 }
@@ -129,7 +132,7 @@ def _combine(op: ast.operator, a: Any, b: Any, text: str) -> Any:
 
 def _call(kind: Any, args: list[Any], kwargs: dict[str, Any], words: Mapping[str, Any], text: str) -> Any:
     """A noun from its arguments: only nouns are ever called."""
-    if not (isinstance(kind, type) and issubclass(kind, (Quantity, Distribution, Classes, Stored, Cut, Until, Mask))):
+    if not (isinstance(kind, type) and issubclass(kind, _CALLED)):
         raise QuestionError(f"{text!r}: {kind!r} is no noun of ours or yours, so it is not called. {_EXAMPLE}")
     if issubclass(kind, Distribution) and "x" in words:
         known = _fields(kind)

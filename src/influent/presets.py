@@ -14,12 +14,13 @@ from .attribution import Attribution
 from .cut import INPUT, Cut
 from .dataset import Dataset
 from .distributions import Gaussian, Line, Point
-from .measures import contribution, gradient, gradient_times_activation
+from .measures import Ruled, contribution, gradient, gradient_times_activation
 from .nets import Net, as_net
 from .quantities import Class, Label, Predicted, Unit
 from .quantity import Combination, Quantity, as_quantity
+from .rules import Deconvnet, Guided
 from .text import Text
-from .through import Through
+from .through import Energy, Through
 
 Of = Quantity | Callable[[Tensor], Tensor]
 _PREDICTED, _LABEL = Predicted(), Label()
@@ -179,9 +180,34 @@ def essence(net: Net | nn.Module, layer: Cut | str, data: Dataset, of: Of = _LAB
     return influence(net, layer, of, data, gradient)
 
 
+def deconvnet(net: Net | nn.Module, x: Tensor, layer: Cut | str, units: Any = None) -> Attribution:
+    """A layer's units, their raw activations sent back to the input, with R · [R > 0] at each ReLU: a DeconvNet.
+
+    `units` as for `Energy`, None for all. Of nets of ReLUs; others are refused. Source: Zeiler and Fergus 2014.
+
+    >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
+    >>> deconvnet(net, x, "1", [0, 2]).values.shape
+    torch.Size([1, 3])
+    """
+    return influence(net, INPUT, Energy(units, layer), Point(x), Ruled(gradient, Deconvnet()))
+
+
+def guided_backpropagation(net: Net | nn.Module, x: Tensor, layer: Cut | str, units: Any = None) -> Attribution:
+    """As `deconvnet`, with R · [R > 0] · [activation > 0] at each ReLU. Source: Springenberg et al. 2014.
+
+    Of a class score: `influence(net, INPUT, Class(3), Point(x), Ruled(gradient, Guided()))`.
+
+    >>> net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), torch.ones(1, 3)
+    >>> guided_backpropagation(net, x, "1").values.shape
+    torch.Size([1, 3])
+    """
+    return influence(net, INPUT, Energy(units, layer), Point(x), Ruled(gradient, Guided()))
+
+
 _METHODS: tuple[Callable[..., Attribution], ...] = (
     saliency, gradient_times_input, smoothgrad, integrated_gradients, internal_influence, conductance,
     conductance_of_units, layer_integrated_gradients, what_drives, comparative, expected_gradients, essence,
+    deconvnet, guided_backpropagation,
 )  # fmt: skip
 
 
@@ -207,7 +233,7 @@ def table() -> str:
         at = "INPUT" if q.at == INPUT else "layer"
         of = (
             type(q.of).__name__
-            if isinstance(q.of, Unit | Through)
+            if isinstance(q.of, Unit | Through | Energy)
             else "Class(a) - Class(b)"
             if isinstance(q.of, Combination)
             else "any"

@@ -28,6 +28,7 @@ from .embedding import called_with
 from .errors import CutError, InfluentError, InfluentWarning, InputError, NetError
 from .kernels import check_state, frozen, hookless, plain_kernels
 from .nets import Net, as_net
+from .rules import BackwardRule, applied, check_reachable, check_ruled
 from .shapes import spell_shape
 
 _LOCKS: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
@@ -80,15 +81,16 @@ class Probe:
 
     `watch` are the cuts whose activations and gradients are wanted, `read` those that quantities read, `feed` where
     the points go in (None: the net runs on `given` alone), and at the places of `edits` the net goes on with what a
-    function makes of the activation there. Errors: `CutError` for places that are not there, run twice or never;
-    `NetError` for nets in training mode and quantised ones; `InputError` where the net fails.
+    function makes of the activation there. With a `rule`, gradients are the rule's. Errors: `CutError` for places that
+    are not there, run twice or never; `NetError` for nets in training mode, quantised ones, and operations without a
+    rule; `InputError` where the net fails.
     """
 
     def __init__(
         self, net: Net, watch: Sequence[Cut], read: Sequence[Cut], feed: Cut | None, given: Any, subjects: int,
-        edits: Mapping[Cut, Callable[[Tensor], Tensor]] = MappingProxyType({}),
+        edits: Mapping[Cut, Callable[[Tensor], Tensor]] = MappingProxyType({}), rule: BackwardRule | None = None,
     ) -> None:  # fmt: skip
-        self.net, self.feed, self.given, self.subjects, self.edits = net, feed, given, subjects, edits
+        self.rule, self.net, self.feed, self.given, self.subjects, self.edits = rule, net, feed, given, subjects, edits
         self.watch, self.read = tuple(dict.fromkeys(c.place for c in watch)), tuple(dict.fromkeys(read))
         self.cost = Cost()
         self._stack = ExitStack()
@@ -99,6 +101,8 @@ class Probe:
         self._places = tuple(dict.fromkeys((*((feed,) if feed else ()), *edits, *self.watch, *self.read)))
         self._modules = {cut: find_module(net.module, cut) for cut in self._places}
         check_state(net.module)
+        if rule is not None:
+            check_reachable(rule, net.module)
         for cut, module in self._modules.items():
             if hookless(module):
                 raise CutError(
@@ -139,7 +143,7 @@ class Probe:
         args, kwargs = self._arguments(self._points, rows)
         self._running = True
         try:
-            with torch.set_grad_enabled(mode != "value"):
+            with torch.set_grad_enabled(mode != "value"), applied(self.rule):
                 self.net.module(*args, **kwargs)
         except (InfluentError, torch.OutOfMemoryError):
             raise
@@ -151,6 +155,8 @@ class Probe:
         for cut in self._places:
             self._check_ran(cut)
         done, self._pass = self._pass, Pass()
+        if self.rule is not None:
+            check_ruled(self.rule, self.net.module, done.read.values())
         return done
 
     def _failed(self, points: Tensor, error: Exception) -> InputError:
@@ -233,7 +239,9 @@ class Probe:
             kept = self._pass.seen[cut] = self._watched(cut, kept)
         if cut in self.read:
             kept = self._pass.read[cut] = kept.clone() if kept is found else kept
-        return value if kept is found else put(value, way, kept.clone())
+        # Without a graph a copy is kept, and the net goes on with what it had.
+        mine = kept is found or (self._mode == "value" and cut != self.feed and cut not in self.edits)
+        return value if mine else put(value, way, kept.clone())
 
     def _watched(self, cut: Cut, y: Tensor) -> Tensor:
         if not y.is_floating_point():

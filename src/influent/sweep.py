@@ -20,12 +20,13 @@ from .cut import Cut
 from .distribution import Distribution, Draw
 from .errors import CutError, InfluentWarning, InputError, NetError, QuestionError
 from .evaluate import Valued, about, check_points, evaluated, leaves_of, looks_at_subject, stacked_values
-from .measures import Evidence, activation, contribution
+from .measures import Evidence, activation, contribution, rule_of
 from .nets import Net
 from .path import Path, Ribbon
 from .probe import Cost, Pass, Probe
 from .quantity import Quantity, Subject
 from .rows import Key, Rows, Tally, take
+from .rules import BackwardRule
 from .shapes import spell_shape
 from .through import Through
 
@@ -34,7 +35,7 @@ Measure = Callable[[Evidence], Tensor]
 
 @dataclass(frozen=True)
 class Job:
-    """What a sweep answers: every cut × every quantity × every measure."""
+    """What a sweep answers: every cut × every quantity × every measure, all of one backward rule or of none."""
 
     net: Net
     at: tuple[Cut, ...]
@@ -45,6 +46,11 @@ class Job:
     def reads(self) -> tuple[Cut, ...]:
         """The cuts that the quantities read."""
         return tuple(dict.fromkeys(cut for q in self.of for cut in q.places))
+
+    @property
+    def rule(self) -> BackwardRule | None:
+        """The backward rule by which slopes are taken, None for the gradient; one for all measures."""
+        return rule_of(self.measures[0])
 
     @property
     def flowing(self) -> tuple[int, ...]:
@@ -83,6 +89,11 @@ class Sweep:
 
     def run(self) -> Sweep:
         """Everything, once."""
+        if self.over.path and self.job.rule is not None:
+            raise QuestionError(
+                f"By {self.job.rule!r} slopes are no gradients, and nothing adds up along a path. Ask at points: "
+                "over=Point(x), a Gaussian, or a Dataset."
+            )
         with torch.inference_mode(False), torch.enable_grad():
             subjects = self.over.subjects()
             self.instances = len(subjects)
@@ -91,8 +102,9 @@ class Sweep:
                 {key: torch.zeros(self.instances, dtype=torch.float64) for key in self._keys()} for _ in range(2)
             )
             self.probe = Probe(
-                self.job.net, self.job.at, self.job.reads, self.over.place, self.over.given, self.instances
-            )
+                self.job.net, self.job.at, self.job.reads, self.over.place, self.over.given, self.instances,
+                rule=self.job.rule,
+            )  # fmt: skip
             with self.probe:
                 self._prepare(subjects)
                 if self.over.adaptive:
@@ -205,12 +217,7 @@ class Sweep:
         needed = self.over.adaptive or any(m is not activation for m in self.job.measures)
         done = self.probe.run(draw.points, draw.subject, mode="graph" if needed else "value")
         self._note(draw, done)
-        for cut, y in done.seen.items():
-            if len(y) != len(draw.points):
-                raise CutError(
-                    f"{cut.text!r} gives {spell_shape(y)} for {len(draw.points)} points: its first dimension is no "
-                    "batch. Cut where the first dimension counts points."
-                )
+        check_batch(done, len(draw.points))
         values = self._values(done, draw.subject, slopes=needed)
         slopes: dict[Key, Tensor] = {}
         for q, valued in enumerate(values):
@@ -314,20 +321,40 @@ class Sweep:
 
     def _grouped(self, cut: Cut, shape: torch.Size) -> tuple[Axis | None, tuple[int, ...]]:
         """The axis that counts the cut's units, and the dimensions that are summed to make them."""
-        names = axis_names(self.job.net.module, cut, shape, self.job.net.axes)
-        if cut.units is None:
-            self.axes[cut] = names
-            return None, ()
-        axis = unit_axis(self.job.net.module, cut, shape, self.job.net.axes)
-        if axis is None:
-            known = f"its axes are {', '.join(names)}" if names else "its axes are not known"
-            raise QuestionError(
-                f"{cut.text!r} asks for units by {cut.units!r}, but {known} (activation {list(shape)}). "
-                f"Type one of them, or say what they are: inf.Net(module, axes={{{cut.place.text!r}: (...)}})."
+        self.axes[cut], axis, dims = grouping(self.job.net, cut, shape)
+        return axis, dims
+
+
+def check_batch(done: Pass, points: int) -> None:
+    """Refuse watched places whose first dimension does not count points."""
+    for cut, y in done.seen.items():
+        if len(y) != points:
+            raise CutError(
+                f"{cut.text!r} gives {spell_shape(y)} for {points} points: its first dimension is no batch. Cut where "
+                "the first dimension counts points."
             )
-        self.axes[cut] = (cut.units,)
-        dims = len(shape) + bool(axis.heads)
-        return axis, tuple(d for d in range(1, dims) if d != axis.dim)
+
+
+def grouping(net: Net, cut: Cut, shape: torch.Size) -> tuple[tuple[str, ...] | None, Axis | None, tuple[int, ...]]:
+    """Names of the units' axes, the axis that counts them where the cut names one, and the dimensions summed for them.
+
+    `shape` is that of activations `[point, *neuron]`. Errors: `QuestionError` for units that they do not have.
+
+    >>> grouping(Net(nn.Conv2d(3, 8, 3)), Cut("OUTPUT/channel"), torch.Size((1, 8, 5, 5)))
+    (('channel',), Axis(dim=1, heads=0), (2, 3))
+    """
+    names = axis_names(net.module, cut, shape, net.axes)
+    if cut.units is None:
+        return names, None, ()
+    axis = unit_axis(net.module, cut, shape, net.axes)
+    if axis is None:
+        known = f"its axes are {', '.join(names)}" if names else "its axes are not known"
+        raise QuestionError(
+            f"{cut.text!r} asks for units by {cut.units!r}, but {known} (activation {list(shape)}). "
+            f"Type one of them, or say what they are: inf.Net(module, axes={{{cut.place.text!r}: (...)}})."
+        )
+    dims = len(shape) + bool(axis.heads)
+    return (cut.units,), axis, tuple(d for d in range(1, dims) if d != axis.dim)
 
 
 def _part(draw: Draw, index: Tensor) -> Draw:

@@ -1,4 +1,4 @@
-"""The flow of a behaviour through a set of units: conductance of the set, seen anywhere before it."""
+"""Sets of units as behaviours: the flow of another behaviour through them, and their own activity."""
 
 from __future__ import annotations
 
@@ -47,17 +47,10 @@ class Through(Quantity):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "of", as_quantity(self.of))
-        if isinstance(self.units, list | range):
-            object.__setattr__(self, "units", tuple(tuple(u) if isinstance(u, list) else u for u in self.units))
+        _check_units(self)
         if isinstance(self.of, Through) or any(isinstance(term, Through) for _, term in self.of.terms):
             raise QuestionError(
                 "Through takes a behaviour, not another flow. Name the units at one place: Through(units, cut, of)."
-            )
-        single = self.units if isinstance(self.units, tuple) else (self.units,)
-        if not isinstance(self.units, Tensor | Stored | None) and not (single and all(map(_is_unit, single))):
-            raise QuestionError(
-                f"Through({self.units!r}, ...): units are channels, 52 or [52, 76], neurons, [(52, 7, 7)], a mask, "
-                "or None for all."
             )
 
     @property
@@ -65,14 +58,7 @@ class Through(Quantity):
         return (self.place, *self.of.places)
 
     def bind(self, net: Net) -> Quantity:
-        if self.place.units == "head":
-            heads = partial(unit_axis, net.module, self.place, declared=net.axes)
-            return replace(self, of=self.of.bind(net), heads=heads)
-        names = declared_axes(self.place, net.axes) or ()
-        axis = names.index("channel") + 1 if self.axis is None and "channel" in names else self.axis
-        axis = 1 if axis is None and self.place == INPUT else axis
-        known = channels_at(net.module, self.place) if axis is None else None
-        return replace(self, of=self.of.bind(net), axis=axis, channels=known)
+        return replace(self, of=self.of.bind(net), **_bound(self, net))
 
     def value(self, y: Tensor, chosen: Tensor | None) -> Tensor:
         """Needs the slopes of `of`, which the sweep hands to `flow`."""
@@ -80,65 +66,131 @@ class Through(Quantity):
 
     def flow(self, slope: Tensor) -> Tensor:
         """The slopes ∂of/∂y `[point, *neuron]` with all units but these set to zero."""
-        return slope if self.units is None else slope * self._mask(slope)
-
-    def _mask(self, y: Tensor) -> Tensor:
-        """Ones at the units, `[*neuron]`."""
-        if isinstance(self.units, Stored):
-            raise QuestionError(f"{self!r}: a stored question knows its mask by checksum alone. Give the mask again.")
-        if isinstance(self.units, Tensor):
-            if self.units.shape != y.shape[1:]:
-                raise QuestionError(
-                    f"{self!r}: the mask is {spell_shape(self.units)}, and {self.place.text} has neurons of shape "
-                    f"{list(y.shape[1:])}."
-                )
-            return self.units.to(y)
-        axis = self._head_axis(y)
-        mask = torch.zeros_like(y[0]) if axis is None else axis.apart(torch.zeros_like(y[:1]))[0]
-        for unit in self.units if isinstance(self.units, tuple) else (self.units,):
-            if isinstance(unit, tuple) and len(unit) != mask.dim():
-                raise QuestionError(
-                    f"{self!r}: the neuron {unit} has {len(unit)} numbers, and {self.place.text} has neurons of shape "
-                    f"{list(y.shape[1:])}. A list of channels is [52, 76]."
-                )
-            try:
-                dim = axis.dim - 1 if axis else None if isinstance(unit, tuple) else self._axis(y)
-                (mask[unit] if dim is None else mask.select(dim, unit)).fill_(1)
-            except IndexError:
-                raise QuestionError(
-                    f"{self!r}: unit {unit} is out of range: {self.place.text} has neurons of shape "
-                    f"{list(y.shape[1:])}."
-                ) from None
-        return mask.reshape(y.shape[1:])
-
-    def _head_axis(self, y: Tensor) -> Axis | None:
-        """The axis in which heads lie side by side, where the cut counts heads."""
-        if self.place.units != "head":
-            return None
-        axis = self.heads(y.shape) if self.heads else None
-        if axis is None:
-            raise QuestionError(
-                f"{self!r}: how many heads lie in {spell_shape(y)} is not known. Say it, "
-                f'inf.Net(module, axes={{"{self.place.place.text}": ("token", "head*12", "channel")}}).'
-            )
-        return axis
-
-    def _axis(self, y: Tensor) -> int:
-        """The dimension of one point's neurons that counts channels."""
-        axis = self.channels.dim(y.shape) if self.channels is not None else self.axis
-        if axis is None:
-            raise QuestionError(
-                f"{self!r}: which axis of {spell_shape(y)} counts channels is not known. Say it, "
-                f'inf.Net(module, axes={{"{self.place.text}": ("token", "channel")}}), or name single neurons.'
-            )
-        if not (1 <= axis < y.dim() or 1 - y.dim() <= axis < 0):
-            raise QuestionError(f"{self!r}: axis={axis} is none of {spell_shape(y)}, the point's axis being 0.")
-        return axis % y.dim() - 1
+        return slope if self.units is None else slope * _mask(self, slope)
 
     def describe(self, net: Net) -> str:
-        units = self.units if isinstance(self.units, tuple) else () if isinstance(self.units, Tensor) else (self.units,)
-        some = ", ".join(map(str, units[:6])) + (", …" if len(units) > 6 else "") if units else "masked units"
-        return f"{self.of.describe(net)} through {'all units' if self.units is None else some} of {self.place.text}"
+        return f"{self.of.describe(net)} through {_some(self)}"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Energy(Quantity):
+    """½ Σ_{j ∈ units} y_j²: its slopes at the units are their own activations y_j, and zero at all others.
+
+    So what goes backward from it starts with the raw activations of the units, as a DeconvNet does, not with ones.
+    `units` as for `Through`, None for all; one set serves all inputs. `[point, *neuron] → [point]`, in the square of
+    the activations' units. Errors: `QuestionError` for units that are not there.
+    Source: "backpropagate their raw values", Ho, "Layered Explanations", step 3.
+
+    >>> Energy([(1,)], "OUTPUT").value(torch.tensor([[3.0, 4.0]]), None)
+    tensor([8.])
+    """
+
+    units: Any
+    cut: Cut | str
+    axis: int | None = None
+    channels: Channels | None = field(default=None, repr=False)
+    heads: Callable[..., Axis | None] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_units(self)
+
+    def bind(self, net: Net) -> Quantity:
+        return replace(self, **_bound(self, net))
+
+    def value(self, y: Tensor, chosen: Tensor | None) -> Tensor:
+        squares = y.square() if self.units is None else y.square() * _mask(self, y)
+        return squares.flatten(1).sum(1) / 2
+
+    def describe(self, net: Net) -> str:
+        return f"the activity of {_some(self)}"
+
+
+_Units = Through | Energy
+
+
+def _check_units(noun: _Units) -> None:
+    """Units as a tuple, if they are several; refused where they are none."""
+    if isinstance(noun.units, list | range):
+        object.__setattr__(noun, "units", tuple(tuple(u) if isinstance(u, list) else u for u in noun.units))
+    single = noun.units if isinstance(noun.units, tuple) else (noun.units,)
+    if not isinstance(noun.units, Tensor | Stored | None) and not (single and all(map(_is_unit, single))):
+        raise QuestionError(
+            f"{type(noun).__name__}({noun.units!r}, ...): units are channels, 52 or [52, 76], neurons, [(52, 7, 7)], a "
+            "mask, or None for all."
+        )
+
+
+def _bound(noun: _Units, net: Net) -> dict[str, Any]:
+    """What must be known of a net to find the units: which axis counts them."""
+    if noun.place.units == "head":
+        return {"heads": partial(unit_axis, net.module, noun.place, declared=net.axes)}
+    names = declared_axes(noun.place, net.axes) or ()
+    axis = names.index("channel") + 1 if noun.axis is None and "channel" in names else noun.axis
+    axis = 1 if axis is None and noun.place == INPUT else axis
+    return {"axis": axis, "channels": channels_at(net.module, noun.place) if axis is None else None}
+
+
+def _mask(noun: _Units, y: Tensor) -> Tensor:
+    """Ones at the units, `[*neuron]`."""
+    if isinstance(noun.units, Stored):
+        raise QuestionError(f"{noun!r}: a stored question knows its mask by checksum alone. Give the mask again.")
+    if isinstance(noun.units, Tensor):
+        if noun.units.shape != y.shape[1:]:
+            raise QuestionError(
+                f"{noun!r}: the mask is {spell_shape(noun.units)}, and {noun.place.text} has neurons of shape "
+                f"{list(y.shape[1:])}."
+            )
+        return noun.units.to(y)
+    axis = _head_axis(noun, y)
+    mask = torch.zeros_like(y[0]) if axis is None else axis.apart(torch.zeros_like(y[:1]))[0]
+    for unit in noun.units if isinstance(noun.units, tuple) else (noun.units,):
+        if isinstance(unit, tuple) and len(unit) != mask.dim():
+            raise QuestionError(
+                f"{noun!r}: the neuron {unit} has {len(unit)} numbers, and {noun.place.text} has neurons of shape "
+                f"{list(y.shape[1:])}. A list of channels is [52, 76]."
+            )
+        try:
+            dim = axis.dim - 1 if axis else None if isinstance(unit, tuple) else _axis(noun, y)
+            (mask[unit] if dim is None else mask.select(dim, unit)).fill_(1)
+        except IndexError:
+            raise QuestionError(
+                f"{noun!r}: unit {unit} is out of range: {noun.place.text} has neurons of shape {list(y.shape[1:])}."
+            ) from None
+    return mask.reshape(y.shape[1:])
+
+
+def _head_axis(noun: _Units, y: Tensor) -> Axis | None:
+    """The axis in which heads lie side by side, where the cut counts heads."""
+    if noun.place.units != "head":
+        return None
+    axis = noun.heads(y.shape) if noun.heads else None
+    if axis is None:
+        raise QuestionError(
+            f"{noun!r}: how many heads lie in {spell_shape(y)} is not known. Say it, "
+            f'inf.Net(module, axes={{"{noun.place.place.text}": ("token", "head*12", "channel")}}).'
+        )
+    return axis
+
+
+def _axis(noun: _Units, y: Tensor) -> int:
+    """The dimension of one point's neurons that counts channels."""
+    axis = noun.channels.dim(y.shape) if noun.channels is not None else noun.axis
+    if axis is None:
+        raise QuestionError(
+            f"{noun!r}: which axis of {spell_shape(y)} counts channels is not known. Say it, "
+            f'inf.Net(module, axes={{"{noun.place.text}": ("token", "channel")}}), or name single neurons.'
+        )
+    if not (1 <= axis < y.dim() or 1 - y.dim() <= axis < 0):
+        raise QuestionError(f"{noun!r}: axis={axis} is none of {spell_shape(y)}, the point's axis being 0.")
+    return axis % y.dim() - 1
+
+
+def _some(noun: _Units) -> str:
+    """The units in words."""
+    units = noun.units if isinstance(noun.units, tuple) else () if isinstance(noun.units, Tensor) else (noun.units,)
+    some = ", ".join(map(str, units[:6])) + (", …" if len(units) > 6 else "") if units else "masked units"
+    return f"{'all units' if noun.units is None else some} of {noun.place.text}"
 
 
 def _is_unit(unit: Any) -> bool:

@@ -110,3 +110,16 @@ def test_a_difference_of_one_node_would_be_seen():
     theirs = attr.IntegratedGradients(net).attribute(x, 0 * x, target=1, n_steps=N - 1, method="gausslegendre")
     ours = inf.influence(net, "INPUT", inf.Class(1), gauss(x, 0 * x), inf.contribution).values
     assert (ours - theirs).abs().max() > 1e6 * AGREE
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU")
+def test_guided_backpropagation_and_deconvolution_of_modules_that_run_once():
+    net = worlds.built(
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(80, 3)
+        )
+    )
+    x = noise(3, 2, 8, 8)
+    for rule, method in ((inf.Guided(), attr.GuidedBackprop), (inf.Deconvnet(), attr.Deconvolution)):
+        ours = inf.influence(net, "INPUT", inf.Class(1), inf.Point(x), inf.Ruled(inf.gradient, rule))
+        close(ours.values, method(net).attribute(x.clone().requires_grad_(), target=1))

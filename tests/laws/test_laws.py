@@ -395,6 +395,14 @@ def test_magnitude_is_taken_at_each_point(seed):
     laws.law_magnitude_is_taken_at_each_point(ask, seed % 50)
 
 
+# --- backward rules -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_backward_rule_holds_however_a_relu_is_written(seed):
+    laws.law_a_backward_rule_holds_however_a_relu_is_written(ask, seed)
+
+
 # --- samples --------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import influent as inf
+from tests import oracles
 
 
 @dataclass
@@ -43,7 +44,11 @@ PRODUCTS = {
 class Naive:
     """Point, Line (uniform, graded) and Gaussian, and mixtures; cuts at a module or INPUT, by neuron or by channel."""
 
+    rule: Any = None
+
     def __call__(self, net: nn.Module, at: str, of: Any, over: Any, measure: Any, chunk: int = 16) -> Answer:
+        if isinstance(measure, inf.Ruled):
+            self.rule, measure = measure.rule, measure.measure
         if len(over.parts) > 1:
             weights = self.mixture_weights([w for w, _ in over.parts])
             answers = [self(net, at, of, part, measure, chunk) for _, part in over.parts]
@@ -176,7 +181,24 @@ class Naive:
         return y.clone()
 
     def differentiate(self, net: nn.Module, value: Tensor, y: Tensor) -> Tensor:
+        if self.rule is not None:
+            for node in self.kinks(net, value):
+                node.register_hook(self.handed_down)
         return torch.autograd.grad(value, y)[0]
+
+    def kinks(self, net: nn.Module, value: Tensor) -> list[Any]:
+        """The ReLUs in the graph below a value, however they were written."""
+        stack, met = [value.grad_fn], []
+        while stack:
+            node = stack.pop()
+            if node is not None and node not in met:
+                met.append(node)
+                stack += [after for after, _ in node.next_functions]
+        return [node for node in met if node.name().startswith(("Relu", "Clamp"))]
+
+    def handed_down(self, down: tuple[Tensor], arriving: tuple[Tensor]) -> tuple[Tensor]:
+        """By the rule, from the plain gradient R · [activation > 0] and what arrives, R."""
+        return (oracles.deconv(arriving[0] if self.rule == inf.Deconvnet() else down[0]),)
 
     def leave(self, handle: Any) -> None:
         handle.remove()
@@ -384,3 +406,31 @@ class RawMixture(Naive):
 
     def mixture_weights(self, weights: list[float]) -> list[float]:
         return weights
+
+
+class RuleOfModules(Naive):
+    """A backward rule that hooks modules, and so never meets a ReLU that is a function. (A peer's DeconvNet.)"""
+
+    def kinks(self, net: nn.Module, value: Tensor) -> list[Any]:
+        return super().kinks(net, value) if any(isinstance(m, nn.ReLU) for m in net.modules()) else []
+
+
+class RuleForgotten(Naive):
+    """The plain gradient, whatever the rule."""
+
+    def kinks(self, net: nn.Module, value: Tensor) -> list[Any]:
+        return []
+
+
+class RuleOnce(Naive):
+    """A module that is called twice has its rule once."""
+
+    def kinks(self, net: nn.Module, value: Tensor) -> list[Any]:
+        return super().kinks(net, value)[:1]
+
+
+class GuidedForDeconvnet(Naive):
+    """Both masks, whichever rule is asked for."""
+
+    def handed_down(self, down: tuple[Tensor], arriving: tuple[Tensor]) -> tuple[Tensor]:
+        return (oracles.deconv(down[0]),)

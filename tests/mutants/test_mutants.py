@@ -8,7 +8,8 @@ import influent as inf
 from tests import worlds
 from tests.laws import data as data_laws
 from tests.laws import laws
-from tests.mutants import data, naive
+from tests.laws import near as near_laws
+from tests.mutants import data, naive, near
 from tests.worlds import noise
 
 
@@ -64,6 +65,10 @@ KILLS = {
     naive.SpreadForError: laws.law_standard_error,
     naive.BiasedError: laws.law_standard_error,
     naive.RawMixture: laws.law_mixture_weights_are_divided_by_their_sum,
+    naive.RuleOfModules: laws.law_a_backward_rule_holds_however_a_relu_is_written,
+    naive.RuleForgotten: laws.law_a_backward_rule_holds_however_a_relu_is_written,
+    naive.RuleOnce: laws.law_a_backward_rule_holds_however_a_relu_is_written,
+    naive.GuidedForDeconvnet: laws.law_a_backward_rule_holds_however_a_relu_is_written,
 }
 
 
@@ -120,3 +125,37 @@ def test_the_law_of_data_kills_the_mutant(mutant):
 @pytest.mark.parametrize("ask", [data_laws.ours, data.Pass()], ids=["ours", "naive"])
 def test_ours_and_the_naive_pass_keep_the_laws_of_data(law, ask):
     law(ask)
+
+
+KILLS_OF_NEAR = {
+    near.NothingSkipped: near_laws.law_x_among_the_data_is_skipped,
+    near.ExpandedSquares: near_laws.law_near_duplicates_are_exact,
+    near.ExpandedFarAway: near_laws.law_far_from_the_origin_nothing_is_lost,
+    near.LabelsOfTheData: near_laws.law_sums_of_a_double_loop,
+    near.LabelOfXFromTheData: near_laws.law_sums_of_a_double_loop,
+    near.Normalised: near_laws.law_nothing_is_normalised,
+    near.SignOfAClass: near_laws.law_swapped_labels_change_nothing,
+    near.PointsForSteps: near_laws.law_shift_changes_nothing,
+    near.CityBlock: near_laws.law_rotation_turns_the_answer,
+    near.AuthorsNorm: near_laws.law_coherence_has_no_scale,
+    near.SkippedByDistance: near_laws.law_rounding_between_batches_is_no_distance,
+    near.SingleLabel: near_laws.law_batches_and_chunk_do_not_matter,
+}
+
+
+@pytest.mark.parametrize("mutant", KILLS_OF_NEAR, ids=name)
+def test_the_law_of_near_points_kills_the_mutant(mutant):
+    with pytest.raises(AssertionError):
+        KILLS_OF_NEAR[mutant](mutant())
+
+
+@pytest.mark.parametrize("law", near_laws.LAWS, ids=name)
+@pytest.mark.parametrize("ask", [near_laws.ours, near.Pairs()], ids=["ours", "naive"])
+def test_ours_and_the_naive_pairs_keep_the_laws_of_near_points(law, ask):
+    law(ask)
+
+
+def test_every_law_of_near_points_kills_a_mutant_and_every_mutant_is_killed():
+    mutants = {m for m in vars(near).values() if isinstance(m, type) and issubclass(m, near.Pairs)}
+    assert mutants - {near.Pairs} == set(KILLS_OF_NEAR)
+    assert set(KILLS_OF_NEAR.values()) == set(near_laws.LAWS)
