@@ -1,4 +1,4 @@
-"""How torch computes while we watch: weights frozen, and kernels that call every module and can be differentiated."""
+"""How torch computes while we watch: weights frozen, kernels that call every module, and the graph that they leave."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import NetError
 
@@ -156,3 +156,17 @@ def check_state(module: nn.Module) -> None:
                 f"Module {name!r} is quantised ({type(inner).__name__}): it has no gradient. Explain the net as it was "
                 "before quantisation."
             )
+
+
+def reaches(end: Any, source: Tensor, blocked: Any) -> bool:
+    """Whether the graph leads from `end` down to the leaf `source` without going through `blocked`."""
+    stack, met = [end], {blocked}
+    while stack:
+        node = stack.pop()
+        if node is None or node in met:
+            continue
+        if getattr(node, "variable", None) is source:
+            return True
+        met.add(node)
+        stack.extend(after for after, _ in node.next_functions)
+    return False

@@ -26,7 +26,7 @@ from .containers import Way, all_tensors, first_tensor, pick, put, rows_of
 from .cut import Cut, as_cut, find_module
 from .embedding import called_with
 from .errors import CutError, InfluentError, InfluentWarning, InputError, NetError
-from .kernels import check_state, frozen, hookless, plain_kernels
+from .kernels import check_state, frozen, hookless, plain_kernels, reaches
 from .nets import Net, as_net
 from .rules import BackwardRule, applied, check_reachable, check_ruled
 from .shapes import spell_shape
@@ -188,7 +188,7 @@ class Probe:
         """
         done = self.run(points, rows, mode="tape")
         ends = [v.grad_fn for v in value(done)]
-        return {cut: [not _reaches(end, self._source, y.grad_fn) for end in ends] for cut, y in done.seen.items()}
+        return {cut: [not reaches(end, self._source, y.grad_fn) for end in ends] for cut, y in done.seen.items()}
 
     def _by_hook(self) -> dict[tuple[str, bool], list[Cut]]:
         """Cuts by the hook that sees them; INPUT needs none: its tensors pass through our hands."""
@@ -321,20 +321,6 @@ def _before(visit: Callable[[Any], Any]) -> Callable[..., Any]:
 def _after(visit: Callable[[Any], Any]) -> Callable[..., Any]:
     """A hook that shows a module's output."""
     return lambda module, args, output: visit(output)
-
-
-def _reaches(end: Any, source: Tensor, blocked: Any) -> bool:
-    """Whether the graph leads from `end` down to the leaf `source` without going through `blocked`."""
-    stack, met = [end], {blocked}
-    while stack:
-        node = stack.pop()
-        if node is None or node in met:
-            continue
-        if getattr(node, "variable", None) is source:
-            return True
-        met.add(node)
-        stack.extend(after for after, _ in node.next_functions)
-    return False
 
 
 @dataclass(frozen=True)
