@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -248,6 +249,7 @@ def own(tmp_path, monkeypatch):
             picture = np.clip(np.array(shade) * (k + 1) / 8 + noise, 0, 255).astype(np.uint8)
             Image.fromarray(picture).save(tmp_path / "photos" / name / f"{k}.png")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_layers", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
 
@@ -264,6 +266,11 @@ def test_the_command_writes_a_table_a_page_and_pictures(own, capsys):
     assert "by coherence: " in capsys.readouterr().out
 
 
+def listed():
+    """What is in the folder, but for what Python keeps of a module."""
+    return sorted(set(os.listdir()) - {"__pycache__"})
+
+
 @pytest.mark.parametrize(("words", "lesson"), [
     (["--photos", "0"], "--photos 0: give 1 or more."),
     (["--share", "2"], "A share of the units is above 0 and at most 1, not 2.0"),
@@ -273,9 +280,9 @@ def test_the_command_writes_a_table_a_page_and_pictures(own, capsys):
     (["--net", "own_layers:smooth"], "Deconvnet() does not know Gelu"),
 ])  # fmt: skip
 def test_what_is_wrong_is_said_and_nothing_is_written(own, words, lesson, capsys):
-    before = sorted(os.listdir())
+    before = listed()
     assert main(["layers", "photos", "--net", "own_layers:small", "--out", "made", *words]) == 1
-    assert lesson in capsys.readouterr().err and sorted(os.listdir()) == before
+    assert lesson in capsys.readouterr().err and listed() == before
 
 
 def test_a_broken_photo_is_named(own, capsys):
@@ -307,6 +314,6 @@ def test_a_layer_that_is_not_there_is_a_lesson(net, data):
 
 
 def test_without_scikit_learn_there_is_a_lesson(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.exceptions", None)
+    monkeypatch.setitem(sys.modules, "sklearn.exceptions", None)
     with pytest.raises(inf.InputError, match=r'^Linear models need scikit-learn: pip install "influent\[layered\]"\.$'):
         linear_accuracy(torch.zeros(9, 2), torch.arange(9))
