@@ -197,3 +197,13 @@ def test_a_net_without_a_tokenizer_is_loaded_all_the_same(folders):
     known = inf.Net(net.module, transform=net_of("BERT").transform)
     assert known.embedding == "bert.embeddings.word_embeddings"
     assert inf.influence(known, known.embedding, inf.Class(1), inf.Point(x)).values.shape == (1, 5, 16)
+
+
+@pytest.mark.parametrize(("text", "folder"), [
+    ("This is not good.", "why-this-is-not-good"), ("🙂", "why-text"), ("שלום עולם", "why-שלום-עולם"),
+    ("word " * 30, "why-word-word-word-word-word-word-word-word"),
+])  # fmt: skip
+def test_each_text_has_a_folder_of_its_own(tmp_path, monkeypatch, text, folder):
+    monkeypatch.chdir(tmp_path)
+    assert main(["explain", "--text", text, "--over", "Line(n=5, rule='uniform')", "--top", "1"]) == 0
+    assert [p.name for p in tmp_path.iterdir()] == [folder]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ def declare(commands: Any) -> None:
         "--of", help="which behaviour (default: the predicted class, and that class but not the runner-up)"
     )
     command.add_argument("--measure", help="contribution (default on a line), gradient, activation, magnitude, ...")
-    add_path(command, "why-PHOTO, or why-text")
+    add_path(command, "why-PHOTO, or why-WORDS-OF-THE-TEXT")
     command.add_argument("--config", metavar="FILE", help="read these options from a TOML file; the command line wins")
     command.set_defaults(run=run)
 
@@ -82,7 +83,7 @@ def _explain_text(options: argparse.Namespace, chosen: dict[str, Any]) -> int:
     words = {word: chosen[word] for word in ("at", "of", "over", "measure", "top", "chunk")}
     request = Request(net, name, baselines=tuple(chosen["baseline"] or ()), **words)
     text = _piped_text() if options.text == "-" else options.text
-    out = Path(chosen["out"] or "why-text")
+    out = Path(chosen["out"] or f"why-{_stem(text)}")
     with Bar() as progress:
         made = explain_text(request, text, out, options.answer, options.truncate, progress)
     print(*text_lines(name, made, sys.stdout.isatty() and "NO_COLOR" not in os.environ), sep="\n")
@@ -100,6 +101,12 @@ def _piped_text() -> str:
         return sys.stdin.read().rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise InputError(f"Standard input is no text in {error.encoding}: {error.reason}. Convert it first.") from None
+
+
+def _stem(text: str) -> str:
+    """The first words of a text as the name of a folder: each text has its own."""
+    words = re.findall(r"\w+", text.lower())
+    return "-".join(words)[:40].rstrip("-") or "text"
 
 
 def _explain_each(request: Any, folder: Path, out: Path) -> int:
