@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,6 +112,7 @@ def rank(
     Errors: `InputError` where scikit-learn is missing; `QuestionError` where the net says one class of all, or no layer
     is left. Source: Ho's Layered Explanations, step 1; feature hashing, Weinberger et al. 2009; the Gini index.
     """
+    check_linear()
     net = as_net(net)
     source = Batches(data.split(chunk)) if isinstance(data, Tensor) else known_source(_source(data))
     x = _first(net, source, 20) if x is None else x
@@ -176,20 +178,25 @@ class Features:
         return y.new_zeros(len(y), WIDEST).index_add_(1, to, y * signs).float()
 
 
+def check_linear() -> None:
+    """Refuse to begin where scikit-learn is missing, by an `InputError`."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise InputError('Linear models need scikit-learn: pip install "influent[layered]".')
+
+
 def linear_accuracy(features: Tensor, said: Tensor, folds: int = 5, seed: int = 0) -> tuple[float, float]:
     """Cross-validated accuracy of logistic regression, `[sample, unit]`, `[sample]` → mean over folds, its stderr.
 
     Classes of fewer than `folds` samples are left out. Errors: `InputError` where scikit-learn is missing;
     `QuestionError` where fewer than two classes are left.
     """
-    try:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.model_selection import StratifiedKFold, cross_val_score
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError:
-        raise InputError('Linear models need scikit-learn: pip install "influent[layered]".') from None
+    check_linear()
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     classes, counts = said.unique(return_counts=True)
     kept = torch.isin(said, classes[counts >= folds])
     if int((counts >= folds).sum()) < 2:
