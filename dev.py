@@ -350,7 +350,8 @@ def study(arguments: List[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in studies:
         fail(f"There is no study {name!r}.{nearest(name, studies)} The list:  python3 dev.py study")
-    return call(ready("zoo", "frame"), str(studies[name].relative_to(ROOT)), *rest)
+    # Some studies take nets of transformers, or linear models, which the extra for tests brings, too.
+    return call(ready("zoo", "frame", "test"), str(studies[name].relative_to(ROOT)), *rest)
 
 
 Verb = Callable[[List[str]], int]
