@@ -27,7 +27,7 @@ FILES = sorted(SRC.rglob("*.py"))
 # are one layer and may import each other, in no circle.
 LAYERS = [
     {"errors"},
-    {"shapes", "atomic", "corpus"},
+    {"shapes", "atomic", "corpus", "rates"},
     {"cut", "quadrature", "photos", "kernels", "text", "rules"},
     {"pixels"},
     {"axes", "containers", "nets"},
@@ -48,9 +48,9 @@ LAYERS = [
         "compression",
         "pruning",
         "counting",
+        "confusion",
         "axioms",
         "fidelity",
-        "debug",
         "baselines",
         "places",
         "saturate",
@@ -58,6 +58,8 @@ LAYERS = [
         "ngrams",
     },
     {"experts", "layered"},
+    {"drowning", "mistakes"},
+    {"diagnosis"},
     {"zoo"},
     {"views"},
     {"explain"},
