@@ -15,13 +15,14 @@ from .confusion import ClassRate, Confusion, class_rates, confusions, matrix, se
 from .cut import Cut
 from .dataset import Dataset
 from .drowning import Bench, Limits, Tried, try_class
-from .errors import InputError
+from .errors import InputError, QuestionError
 from .mistakes import Mistakes, Puller, explain_mistakes
 from .nets import Net, as_net
 from .places import units_at
 from .samples import LeftOut, known_source, spell_left_out
 
 Progress = Callable[[int], None]
+SCHEMA = 1
 NEVER, LITTLE, FEW = "never said", "little recall", "too few samples"
 NOT_LEARNED, DROWNING, HELD_DOWN, UNDECIDED = "not learned", "drowning", "held down", "undecided"
 CONFUSED, MISTAKES = "confusion", "mistakes"
@@ -33,6 +34,13 @@ class Finding:
 
     `statistic` names the number `value`, which stands against `threshold`; `calibration` says how that is held against
     chance, `sure` how sure it is, and `next` what to try.
+
+    >>> print(Finding("never said", "cat", "0 of 40 are found.", "recall", 0, 0.25, "0 % to 9 %", "Sure.", "Look."))
+    never said: cat
+      0 of 40 are found.
+      recall 0 (threshold 0.25; 0 % to 9 %)
+      Sure.
+      try: Look.
     """
 
     kind: str
@@ -58,6 +66,13 @@ class Report:
     - `rates`: the recall of each class with its interval; `confusions`: pairs of classes, most mistakes first;
     - `tried`: the classes in doubt, with their experts; `mistakes`: the worst confusions, by unit and in groups;
     - `limits`: the thresholds; `left_out`: samples that could not be read, with the reason.
+
+    >>> print(Report((), torch.tensor([[9, 0], [0, 9]]), (0, 1), ("cat", "dog"), "0/channel", 18))
+    18 samples of 2 classes, 100.0% right; units at 0/channel
+    <BLANKLINE>
+    no mistakes
+    <BLANKLINE>
+    no finding
     """
 
     findings: tuple[Finding, ...]
@@ -90,12 +105,13 @@ class Report:
     def lines(self) -> list[str]:
         """The report as text, line by line."""
         weak = sorted(self.rates, key=lambda one: one.recall)[:5]
-        said = [f"{self.samples} samples of {len(self.rates)} classes, {self.accuracy:.1%} right; units at {self.at}"]
-        said += ["", "least recall (95 % interval)"]
+        count = int((self.confusion.sum(1) > 0).sum())
+        said = [f"{self.samples} samples of {count} classes, {self.accuracy:.1%} right; units at {self.at}"]
+        said += ["", "least recall (95 % interval)"] if weak else []
         said += [f"  {r.name}: {spell_recall(r)}, said {r.said} times" for r in weak]
         said += ["", "most mistakes"] if self.confusions else ["", "no mistakes"]
         said += [f"  {self.spell_pair(c)}: {c.count} of {c.of}" for c in self.confusions[:5]]
-        said += ["", f"{len(self.findings)} findings" if self.findings else "no finding"]
+        said += ["", _many(len(self.findings), "finding") if self.findings else "no finding"]
         for finding in self.findings:
             said += ["", *str(finding).splitlines()]
         return said
@@ -106,7 +122,9 @@ class Report:
     @property
     def json(self) -> str:
         """The report as JSON, every number of it; what is not known is null."""
-        words = {key: getattr(self, key) for key in ("classes", "names", "at", "samples", "accuracy", "left_out")}
+        words = {"schema": SCHEMA} | {
+            key: getattr(self, key) for key in ("classes", "names", "at", "samples", "accuracy", "left_out")
+        }
         words["confusion"] = self.confusion.tolist()
         words |= {
             key: [asdict(one) for one in getattr(self, key)]
@@ -175,7 +193,10 @@ def _cut(net: Net, at: Cut | str | None, data: Dataset) -> Cut:
     """The units that are asked; the middle of a net is looked for with a first sample."""
     text, left_out = at.text if isinstance(at, Cut) else at, LeftOut()
     if text is not None or net.layer is not None:
-        return units_at(net, text, torch.empty(0))[0]
+        cuts = units_at(net, text, torch.empty(0))
+        if len(cuts) > 1:
+            raise QuestionError(f"at={text!r}: one layer at a time, at={cuts[0].text!r}.")
+        return cuts[0]
     first = next(known_source(data.source).samples(net, 1, left_out), None)
     if first is None:
         why = f": {spell_left_out(left_out)}" if left_out else "."
@@ -219,12 +240,12 @@ def _verdict(report: Report, rate: ClassRate, tried: Tried) -> Finding:
     low, high = told.interval
     calibration = (
         f"Fisher's exact test p = {told.p:.2g}, 95 % interval {low:.2f} to {high:.2f}, on {told.count} and "
-        f"{told.others} samples that chose nothing; of {limits.draws} lots of {len(tried.units)} units a share of "
+        f"{told.others} samples that chose nothing; of {limits.draws} lots of as many units a share of "
         f"{tried.share_of_lot:.2f} do as well"
     )
-    statistic = f"recall less false alarms on {other}, of the best {len(tried.units)} units alone"
+    statistic = f"recall less false alarms on {other}, of {_many(len(tried.units), 'unit')} alone"
     found = (
-        f"Alone, the best {len(tried.units)} of {tried.size} units say it of {told.hits} of {told.count} of its "
+        f"Alone, its best {len(tried.units)} of {tried.size} units say it of {told.hits} of {told.count} of its "
         f"samples and of {told.alarms} of {told.others} of {other}."
     )
     if tried.finds(limits):
@@ -271,11 +292,12 @@ def _outweighed(report: Report, tried: Tried) -> str:
     quiet = tried.silenced
     if quiet is None:
         return "No units were found that outweigh them: other causes, such as a bias, hold the class down."
+    told = quiet.told
     return (
-        f"{len(quiet.units)} units of {report.name(tried.instead)} ({_few(quiet.units)}) fire on the same samples, at "
-        f"{quiet.activity:.0%} of what they do on its own, and pull more on {quiet.outweighed} of {quiet.lost} of "
-        f"those lost. Silenced, {quiet.told.hits} of {quiet.told.count} are found (before: {tried.net.hits}), at "
-        f"{quiet.told.alarms} of {quiet.told.others} false alarms."
+        f"{_many(len(quiet.units), 'unit')} of {report.name(tried.instead)} ({_few(quiet.units)}) fire on the same "
+        f"samples, at {quiet.activity:.0%} of what they do on its own, and pull more on {quiet.outweighed} of "
+        f"{quiet.lost} of those lost. Silenced, {told.hits} of {told.count} are found (before: {tried.net.hits}), at "
+        f"{told.alarms} of {told.others} false alarms."
     )
 
 
@@ -286,6 +308,10 @@ def _drowning_sure(report: Report, tried: Tried) -> str:
             f"{tried.silenced.share_of_lot:.2f} of {report.limits.draws} lots of as many units bring as much back."
         )
     return "Likely: units find it, but silencing what outweighs them did not bring it back."
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"
 
 
 def _few(units: tuple[int, ...]) -> str:
@@ -307,9 +333,9 @@ def _of_mistakes(report: Report, found: Mistakes) -> Finding:
     """The units behind a confusion, and its causes."""
     pair, groups = found.pair, found.groups
     told = [f"{len(group.names)} by {spell_units(group.units)}, such as {group.names[0]}" for group in groups[:3]]
-    said = "; ".join([*told, f"{found.alone} are like no other"])
+    said = "; ".join([*told, f"{found.alone} like no other"])
     return Finding(
-        MISTAKES, report.spell_pair(pair), f"Of {found.looked} mistakes, in {len(groups)} groups: {said}.",
+        MISTAKES, report.spell_pair(pair), f"Of {found.looked} mistakes, in {_many(len(groups), 'group')}: {said}.",
         "mean cosine in the largest group", groups[0].cosine if groups else math.nan, report.limits.alike,
         f"groups are joined down to the threshold; with units shuffled 5 % of pairs reach {found.chance:.2f}",
         "Shown, not tested: the mistakes of a group are alike by units; the cause is what these units see.",
