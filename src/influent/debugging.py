@@ -51,7 +51,7 @@ def debug_folder(
         }  # fmt: skip
         (work / REPORT).write_text(report.json, encoding="utf-8")
         record(work, facts, report.lines, {"confusion": report.confusion}, net=weights_hash(net.module))
-        title = f"{folder.path.resolve().name}: why {patient.name} fails"
+        title = f"{folder.path.resolve().name}: what {patient.name} gets wrong, and why"
         page = debug_page(title, report, _causes(net, folder, report), facts, perf_counter() - started)
         (work / PAGE).write_text(page, encoding="utf-8")
         seal(work)

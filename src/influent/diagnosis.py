@@ -157,6 +157,8 @@ def debug(
     - `at`: the units that are asked, a cut with units (default: the net's own layer, or a middle one);
     - `limits`: the thresholds, `Limits`.
 
+    Of a `Dataset` its samples count, each once; not its rows and weights.
+
     One pass over all data keeps of each sample what is said and its units, summed over positions; further passes look
     at some samples of the classes in doubt and of the worst confusions. `chunk` is points per pass; `progress` is
     called with the number of samples done, `planned` with the number that a further pass is going to take.
@@ -251,7 +253,8 @@ def _verdict(report: Report, rate: ClassRate, tried: Tried) -> Finding:
     if tried.finds(limits):
         return Finding(
             DROWNING, rate.name, f"{found} {_outweighed(report, tried)}", statistic, told.apart, limits.apart,
-            calibration, _drowning_sure(report, tried), "The net knows the class. Weigh it more in training (it may be "
+            calibration, _drowning_sure(report, tried),
+            "The net knows the class. Weigh it more in training (it may be "
             "rare there), lift its score, or use the expert: its units, or the net without those that outweigh it.",
         )  # fmt: skip
     if tried.misses(limits):

@@ -172,6 +172,16 @@ class Tried:
             return 1.0
         return 1 - NormalDist(0.5, math.sqrt((n + m + 1) / (12 * n * m))).cdf(self.score)
 
+    @property
+    def score_interval(self) -> tuple[float, float]:
+        """The 95 % interval of the AUROC, by the normal distribution. Source: Hanley & McNeil 1982, equation 2."""
+        a, n, m = self.score, self.net.count, self.net.others
+        if math.isnan(a):
+            return 0.0, 1.0
+        first, second = a / (2 - a) - a * a, 2 * a * a / (1 + a) - a * a
+        half = NormalDist().inv_cdf(0.975) * math.sqrt((a * (1 - a) + (n - 1) * first + (m - 1) * second) / (n * m))
+        return max(0.0, a - half), min(1.0, a + half)
+
     def ranks(self, limits: Limits) -> bool:
         """Whether the net's score tells the class from its rival, whatever the net says in the end."""
         return self.score_p <= limits.level and self.score >= limits.ranked
@@ -182,8 +192,11 @@ class Tried:
         return told is not None and told.p <= limits.level and told.apart >= limits.apart
 
     def misses(self, limits: Limits) -> bool:
-        """Whether it is sure that none do: nor does the score, and the whole interval of `apart` is below the limit."""
-        if self.finds(limits) or self.ranks(limits):
+        """Whether it is sure that none do: the whole interval of `apart` is below the limit, and so is the score's.
+
+        Of a score that is not shown to be above chance at all, the interval is not asked for.
+        """
+        if self.finds(limits) or (self.score_p <= limits.level and self.score_interval[1] >= limits.ranked):
             return False
         return self.relaxed is None or self.relaxed.interval[1] < limits.missed
 

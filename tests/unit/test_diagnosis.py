@@ -186,6 +186,26 @@ def test_told_apart_is_recall_less_false_alarms():
     assert math.isnan(Told(9, 10, 0, 0).apart) and Told(9, 10, 0, 0).interval == (-1, 1)
 
 
+@pytest.mark.parametrize("count", [10, 40])
+def test_at_one_half_a_score_s_interval_is_that_of_chance(count):
+    tried = try_class(bench("blind", data(2 * count), draws=1), 2)
+    chance = replace(tried, score=0.5)
+    # Mann and Whitney's variance, (n + m + 1) / 12nm.
+    half = 1.959963984540054 * math.sqrt((2 * count + 1) / (12 * count**2))
+    assert chance.score_interval == pytest.approx((0.5 - half, 0.5 + half), abs=1e-12)
+    assert chance.score_p == 0.5 and replace(tried, score=math.nan).score_p == 1
+
+
+def test_a_score_that_may_be_in_order_is_not_called_unlearned():
+    tried = try_class(bench("blind", data(80), draws=1), 2)
+    verdicts = [(s, replace(tried, score=s)) for s in (0.5, 0.61, 0.7, 0.76)]
+    limits = inf.Limits()
+    # Significantly above one half from 0.61 on, and surely below 0.75 up to it.
+    assert [(one.misses(limits), one.ranks(limits)) for _, one in verdicts] == [
+        (True, False), (True, False), (False, False), (False, True)
+    ]  # fmt: skip
+
+
 def test_pulls_are_the_head_s_weights_times_activations():
     one = bench("drowns", data())
     rows = one.seen.where(2)[:5]

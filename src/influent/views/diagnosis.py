@@ -73,7 +73,7 @@ def _tried_row(report: Report, one: Tried) -> tuple[str, ...]:
 
 
 def _told(told: Told | None) -> str:
-    return "none" if told is None else f"{told.hits} of {told.count}, {told.alarms} of {told.others}"
+    return "none" if told is None else f"{told.hits}/{told.count}, {told.alarms}/{told.others}"
 
 
 def debug_page(
