@@ -338,6 +338,9 @@ class _Selected(Source):
             rows = [k for k, index in enumerate(part.index.tolist()) if index in keep]
             if rows:
                 yield part[rows]
+            keep -= set(part.index.tolist())
+            if not keep:
+                return
 
 
 def _entries(sample: Any, name: str) -> tuple[Any, Any]:

@@ -149,6 +149,20 @@ def test_chosen_samples_come_in_the_order_of_the_source(data):
     assert repr(part) != repr(selected(as_source(data), [1, 2])) or isinstance(data, _Rows)
 
 
+def test_nothing_is_read_behind_the_last_chosen_sample():
+    class Counted(list):
+        read = 0
+
+        def __iter__(self):
+            for batch in super().__iter__():
+                Counted.read += 1
+                yield batch
+
+    batches = Counted((X[k : k + 1], LABEL[k : k + 1]) for k in range(5))
+    (block,) = selected(as_source(batches), [0, 2]).blocks(inf.Net(nn.Linear(2, 2).eval()), 8, {})
+    assert len(block) == 2 and Counted.read == 3
+
+
 def test_a_class_of_a_folder_keeps_its_number_where_others_are_not_chosen(tmp_path):
     from PIL import Image
 
