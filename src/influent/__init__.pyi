@@ -14,11 +14,15 @@ from .cut import INPUT as INPUT
 from .cut import OUTPUT as OUTPUT
 from .cut import Cut as Cut
 from .dataset import Dataset as Dataset
+from .diagnosis import Finding as Finding
+from .diagnosis import Report as Report
+from .diagnosis import debug as debug
 from .distribution import Distribution as Distribution
 from .distribution import Draw as Draw
 from .distributions import Gaussian as Gaussian
 from .distributions import Line as Line
 from .distributions import Point as Point
+from .drowning import Limits as Limits
 from .errors import CutError as CutError
 from .errors import InfluentError as InfluentError
 from .errors import InfluentWarning as InfluentWarning

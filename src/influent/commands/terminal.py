@@ -23,6 +23,11 @@ class Bar:
         self.bar = tqdm(total=self.total, unit=f" {self.unit}", disable=None, leave=False, file=sys.stderr)
         return self.bar.update
 
+    def plan(self, more: int) -> None:
+        """So many more than were known of: the time left grows."""
+        self.bar.total = (self.bar.total or 0) + more
+        self.bar.refresh()
+
     def __exit__(self, *_: object) -> None:
         self.bar.close()
 

@@ -1,0 +1,172 @@
+"""`influent debug FOLDER`: a net with a fault made by hand and a folder, from the command to the page."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from influent.cli import main
+from influent.commands.terminal import Bar
+from influent.views.diagnosis import MOST, confusion_map
+from tests.unit.test_cli import _Page as Page
+from tests.unit.test_diagnosis import NET, WORDS, data, made
+
+SLOW = """
+import time
+
+def slow():
+    net = made("drowns")
+    net.module[1].register_forward_hook(lambda *_: time.sleep(0.2))
+    return net
+
+def deep():
+    return inf.Net(made("drowns").module[:1], labels=list(COLOURS), transform=made("drowns").transform)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder to work in, with nets of one's own and 24 images of each class."""
+    (tmp_path / "own.py").write_text(NET + SLOW)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    dice = torch.Generator().manual_seed(0)
+    for name, colour in WORDS["COLOURS"].items():
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for k in range(24):
+            x = (torch.tensor(colour) + 0.08 * torch.randn(4, 4, 3, generator=dice)).clamp(0, 1)
+            Image.fromarray((255 * x).byte().numpy()).save(tmp_path / "photos" / name / f"{k}.png")
+    return tmp_path
+
+
+def stored(folder):
+    return json.loads((folder / "made" / "report.json").read_text())
+
+
+def ask(net, *more):
+    return main(["debug", "photos", "--net", f"own:{net}", "--out", "made", *more])
+
+
+@pytest.mark.parametrize(("net", "kinds"), [
+    ("blind", ["never said", "not learned", "confusion", "mistakes"]),
+    ("drowns", ["never said", "drowning", "confusion", "mistakes"]),
+    ("biased", ["never said", "held down", "confusion", "mistakes"]),
+    ("healthy", []),
+])  # fmt: skip
+def test_each_fault_is_named_and_a_healthy_net_has_none(own, capsys, net, kinds):
+    assert ask(net) == 0
+    said = capsys.readouterr().out
+    assert [f["kind"] for f in stored(own)["findings"]] == kinds
+    assert ("no finding" in said) == (not kinds) and "page   made/explanation.html" in said
+    assert all(f"{kind}: rare" in said for kind in kinds)
+    assert main(["show", "made"]) == 0
+    assert "72 samples of 3 classes" in capsys.readouterr().out
+
+
+def test_the_page_is_self_contained_and_explains_each_number(own):
+    ask("drowns")
+    text = (own / "made" / "explanation.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert page.scripts == 0 and all(load.startswith(("data:", "#")) for load in page.loads)
+    anchors = [load for load in page.loads if load.startswith("#")]
+    assert set(anchors) == {"#how", "#never-said", "#drowning", "#confusion", "#mistakes"}
+    assert all(f'id="{anchor[1:]}"' in text for anchor in anchors)
+    # Four of the mistakes, those nearest to their mean.
+    assert len(page.alts) == 4 and all(alt.startswith("rare/") for alt in page.alts)
+    assert "<svg" in text and "Fisher" in text and "drowning: rare" in text
+
+
+def test_what_is_stored_is_listed_and_holds_the_confusions(own):
+    ask("blind")
+    meta = json.loads((own / "made" / "meta.json").read_text())
+    assert set(meta["files"]) == {"explanation.html", "report.json", "values.safetensors"}
+    found = load_file(own / "made" / "values.safetensors")["confusion"]
+    assert found.tolist() == stored(own)["confusion"] == [[24, 0, 0], [0, 24, 0], [24, 0, 0]]
+    assert stored(own)["schema"] == 1 and stored(own)["names"] == ["warm", "cold", "rare"]
+
+
+def test_images_that_cannot_be_read_are_named(own, capsys):
+    (own / "photos" / "warm" / "broken.png").write_bytes(b"no picture")
+    assert ask("drowns") == 1
+    said = capsys.readouterr()
+    assert "note: 1 of 73 samples were left out: warm/broken.png" in said.err and "drowning: rare" in said.out
+    assert list(stored(own)["left_out"]) == ["warm/broken.png"]
+    assert "warm/broken.png" in (own / "made" / "explanation.html").read_text()
+
+
+def test_three_images_are_a_report_without_findings(own):
+    for name in WORDS["COLOURS"]:
+        for file in list((own / "photos" / name).iterdir())[1:]:
+            file.unlink()
+    assert ask("healthy") == 0
+    assert stored(own)["findings"] == [] and stored(own)["samples"] == 3
+
+
+@pytest.mark.parametrize(("change", "net", "more", "lesson"), [
+    ("nothing", "drowns", ["--at", "7"], "This net has no module '7'."),
+    ("nothing", "drowns", ["--at", "0,2"], "at='0,2': one layer at a time, at='0/channel'."),
+    ("nothing", "drowns", ["--at", "0/token"], "'0/token' names no units that are counted here"),
+    ("nothing", "deep", ["--at", "0"], "This net gives float32 [16, 16, 2, 2], and a classification is scores"),
+    ("strange", "drowns", [], "This net has no class 'dog'."),
+    ("one", "drowns", [], "All 24 samples are of one class, rare"),
+    ("unread", "drowns", [], "gave no sample: "),
+    ("flat", "drowns", [], "photos holds no images by class"),
+])  # fmt: skip
+def test_what_is_wrong_is_said_and_nothing_is_written(own, change, net, more, lesson, capsys):
+    photos = own / "photos"
+    if change == "strange":
+        (photos / "cold").rename(photos / "dog")
+    files = sorted(photos.rglob("*.png"))
+    for k, file in enumerate(files):
+        if change == "unread":
+            file.write_bytes(b"no picture")
+        elif change == "flat":
+            file.rename(photos / f"{k}.png")
+        elif change == "one" and file.parent.name != "rare":
+            file.unlink()
+    before = sorted(os.listdir())
+    assert ask(net, *more) == 1
+    assert lesson in capsys.readouterr().err and sorted(os.listdir()) == before
+
+
+def test_a_killed_run_leaves_nothing(own):
+    run = [sys.executable, "-m", "influent", "debug", "photos", "--net", "own:slow", "--out", "made", "--chunk", "1"]
+    with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not list(own.glob(".made-*")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert not (own / "made").exists()
+
+
+def test_the_bar_grows_with_what_is_planned():
+    bar = Bar(10, "images")
+    with bar as progress:
+        progress(10)
+        bar.plan(5)
+        assert bar.bar.total == 15
+
+
+def test_the_map_shows_the_classes_of_least_recall():
+    import influent as inf
+
+    net = torch.nn.Sequential(torch.nn.Linear(40, 40, bias=False)).eval()
+    net[0].weight.data = torch.eye(40)
+    label = torch.arange(40).repeat(2)
+    x = torch.eye(40)[label]
+    x[:3] = x[37:40]
+    shown = confusion_map(inf.debug(net, [(x, label)], at="0/channel"))
+    # The three that are mistaken, with a recall of one half, and the first of the others.
+    assert len(shown.rows) == MOST and list(shown.rows) == list(range(MOST))
+    assert [shown.values[k][k] for k in range(4)] == [0.5, 0.5, 0.5, 1.0]
+    small = confusion_map(inf.debug(made("blind"), data()))
+    assert small.values == [[1, 0, 0], [0, 1, 0], [1, 0, 0]] and small.cells[6].title == "class 2, said to be 0: 100.0%"
