@@ -97,7 +97,9 @@ class HeatMap:
     @property
     def box(self) -> dict[str, float]:
         """The edges of the cells, and the size of the picture."""
-        return box_of(len(self.rows), len(self.columns), (WIDE, HIGH))
+        return box_of(
+            len(self.rows), len(self.columns), (WIDE, HIGH), least=max(300, 80 + 8 * len(f"{self.title}, in %"))
+        )
 
     @property
     def cells(self) -> list[Shade]:
