@@ -83,7 +83,11 @@ def halves(folder: Folder) -> tuple[Folder, Folder]:
     for file in folder.files:
         seen[file[1]] = seen.get(file[1], -1) + 1
         parts[seen[file[1]] % 2].append(file)
-    first, second = (replace(folder, files=tuple(part)) for part in parts)
+    # A class of one image is in the first half alone; the second knows it all the same, so that both count alike.
+    names = {name for _, name in folder.files} | set(folder.empty)
+    first, second = (
+        replace(folder, files=tuple(part), empty=tuple(sorted(names - {name for _, name in part}))) for part in parts
+    )
     return first, second
 
 

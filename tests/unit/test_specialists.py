@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 import influent as inf
 from influent.cli import main
@@ -47,6 +48,14 @@ def test_each_expert_is_stored_and_the_page_shows_its_sweep(torn):
     assert page.loads == [] and page.scripts == 0 and text.count("<svg") == 2 and "Recall" in text
     assert not (torn / "made" / "expert-1").exists()
     assert "explanation.html" in json.loads((torn / "made" / "meta.json").read_text())["files"]
+
+
+def test_a_class_of_one_image_is_numbered_alike_in_both_halves(own):
+    for file in sorted((own / "photos" / "cold").iterdir())[1:]:
+        file.unlink()
+    net = inf.Net(torch.nn.Flatten())
+    whole = Folder.at("photos")
+    assert [half.classes(net) for half in halves(whole)] == [whole.classes(net)] * 2
 
 
 def test_the_halves_split_each_class_and_share_no_image(own):
