@@ -1,7 +1,6 @@
 """`influent debug FOLDER`: a net with a fault made by hand and a folder, from the command to the page."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from influent.commands.terminal import Bar
 from influent.views.diagnosis import MOST, confusion_map
 from tests.unit.test_cli import _Page as Page
 from tests.unit.test_diagnosis import NET, WORDS, data, made
+from tests.unit.test_essences import listed
 
 SLOW = """
 import time
@@ -133,9 +133,9 @@ def test_what_is_wrong_is_said_and_nothing_is_written(own, change, net, more, le
             file.rename(photos / f"{k}.png")
         elif change == "one" and file.parent.name != "rare":
             file.unlink()
-    before = sorted(os.listdir())
+    before = listed()
     assert ask(net, *more) == 1
-    assert lesson in capsys.readouterr().err and sorted(os.listdir()) == before
+    assert lesson in capsys.readouterr().err and listed() == before
 
 
 def test_a_killed_run_leaves_nothing(own):

@@ -1,7 +1,6 @@
 """Layered explanations: layers ranked in one pass, units scored, pictures sent back; and `influent layers`."""
 
 import json
-import os
 import sys
 
 import numpy as np
@@ -14,6 +13,7 @@ import influent as inf
 from influent.cli import main
 from influent.layered import Features, candidates, cosine, explain, gini, linear_accuracy, rank, spell_share
 from influent.monotone import coherence
+from tests.unit.test_essences import listed
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'influent[layered]'")
 
@@ -264,11 +264,6 @@ def test_the_command_writes_a_table_a_page_and_pictures(own, capsys):
     assert {"explanation.html", "layers-1.png", "layers-2.png"} <= set(meta["files"])
     assert main(["show", "made"]) == 0
     assert "by coherence: " in capsys.readouterr().out
-
-
-def listed():
-    """What is in the folder, but for what Python keeps of a module."""
-    return sorted(set(os.listdir()) - {"__pycache__"})
 
 
 @pytest.mark.parametrize(("words", "lesson"), [
