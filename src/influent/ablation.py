@@ -224,7 +224,7 @@ def patched(
     tensor([[0., 5.]], dtype=torch.float64)
     """
     of, many, place = of.bind(net), len(line.x), at.place
-    base = []
+    values = []
     with Probe(net, [], [place, *of.places], line.place, line.given, many) as probe:
         chosen, clean = _at_subjects(probe, line.x, of, line.labels, line.given, chunk, place)
     y = torch.cat(clean)
@@ -245,8 +245,8 @@ def patched(
             now = torch.stack([rows, flat % (1 + count) - 1], 1)
             done = probe.run(line.baseline[rows.to(line.baseline.device)], rows, mode="value")
             picks = {leaf: c[rows.to(c.device)] for leaf, c in chosen.items()}
-            base.append(stacked_values([evaluated(of, done, picks.get, len(rows))]))
+            values.append(stacked_values([evaluated(of, done, picks.get, len(rows))]))
             if progress is not None:
                 progress(len(rows))
-    values = torch.cat(base).reshape(many, 1 + count)
-    return values[:, 1:] - values[:, :1]
+    found = torch.cat(values).reshape(many, 1 + count)
+    return found[:, 1:] - found[:, :1]

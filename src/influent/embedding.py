@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .cut import Cut, find_module
 from .errors import InputError, QuestionError, nearest
@@ -43,7 +43,7 @@ def vectors(net: Net, ids: Tensor) -> Tensor:
             "Which module of this net turns tokens into vectors is not known. Say it: inf.Net(module, "
             "embedding='encoder.embed', transform=...)."
         )
-    module = find_module(net.module, Cut(net.embedding)) if net.embedding else net.module
+    module = _module(net)
     count = getattr(module, "num_embeddings", None)
     if isinstance(count, int) and int(ids.max()) >= count:
         raise QuestionError(
@@ -130,9 +130,13 @@ def _default(net: Net) -> str:
     return "pad"
 
 
+def _module(net: Net) -> nn.Module:
+    return find_module(net.module, Cut(net.embedding)) if net.embedding else net.module
+
+
 def _mean(net: Net) -> Tensor:
     """The mean of all tokens' vectors, some thousands at a time."""
-    module = net.module.get_submodule((net.embedding or "").partition("#")[0])
+    module = _module(net)
     count = getattr(module, "num_embeddings", None)
     if not isinstance(count, int):
         raise QuestionError(

@@ -19,6 +19,7 @@ from .baselines import Beginning, beginning
 from .cut import Cut, as_cut
 from .distribution import Distribution, Mixture
 from .distributions import Line
+from .embedding import BASELINES
 from .errors import InputError, QuestionError, StoreError
 from .language import parse
 from .measures import contribution
@@ -28,7 +29,7 @@ from .places import middle, trunk
 from .probe import CutInfo
 from .quantity import as_quantity
 from .store import fresh_folder, seal, write
-from .text import TextTransform
+from .text import Text, TextTransform
 from .views.explanation import Explanation, default_questions, explain, predict, write_page
 from .views.index import SIGNATURE, Entry, index_page
 from .views.layers import layers_page
@@ -63,14 +64,16 @@ class Request:
     top: int = 3
     chunk: int = 16
 
-    def words(self, x: Tensor) -> tuple[list[Any], Distribution | None, Any]:
+    def words(self, x: Tensor | Text) -> tuple[list[Any], Distribution | None, Any]:
         """of, over and measure for one input. Errors: `QuestionError` for texts that cannot be read."""
         of, over, measure = (
             None if text is None else parse(text, names={"x": x}) for text in (self.of, self.over, self.measure)
         )
+        if over is not None and not isinstance(over, Distribution):
+            raise QuestionError(f"--over {self.over} is no distribution. Type Line(n=129), or Point.")
         return [] if of is None else [as_quantity(of)], self._from_baselines(over, x), measure
 
-    def _from_baselines(self, over: Distribution | None, x: Tensor) -> Distribution | None:
+    def _from_baselines(self, over: Distribution | None, x: Tensor | Text) -> Distribution | None:
         if not self.baselines:
             return over
         line = Line(None, x) if over is None else over
@@ -79,7 +82,11 @@ class Request:
                 f"--baseline is where a line begins, and --over {self.over} has its own beginning or none. Drop one of "
                 "the two, or leave the baseline out of the line: --over 'Line(n=129)'."
             )
-        lines = [replace(line, baseline=baseline) for baseline in self.baselines]
+        texts = isinstance(x, Text)  # whose baselines may be texts, too
+        lines = [
+            replace(line, baseline=self.net.read(name) if texts and name not in BASELINES else name)
+            for name in self.baselines
+        ]
         return lines[0] if len(lines) == 1 else Mixture(tuple((1.0, line) for line in lines))
 
 

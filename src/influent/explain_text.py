@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,23 +15,19 @@ from torch import Tensor
 from .ask import influence
 from .attribution import Attribution, Ranked
 from .cut import OUTPUT, Cut, as_cut
-from .distribution import Distribution, Mixture
 from .distributions import Line
-from .embedding import BASELINES
 from .errors import CutError, QuestionError
 from .explain import PAGE, Request, store_answers
-from .language import parse
 from .measures import contribution, gradient
 from .nets import Net
 from .places import transformer
 from .probe import activations
-from .quantities import Class
-from .quantity import Quantity, as_quantity
+from .quantity import Quantity
 from .store import fresh_folder, seal
 from .text import Text
 from .through import Through
 from .tokens import Logit
-from .views.explanation import in_words
+from .views.explanation import in_words, named_class
 from .views.headmap import HeadMap
 from .views.reading import Reading, Row
 from .views.sentence import Sentence
@@ -94,7 +90,9 @@ def answers_of(net: Net, text: Text, most: int = 5) -> list[Said]:
         ) from error
     if y.dim() == 2 and y.shape[1] >= 2:
         p = torch.softmax(y[0].double(), 0)
-        return [Said(net.label(i), float(p[i]), Class(i)) for i in p.topk(min(most, len(p))).indices.tolist()]
+        return [
+            Said(net.label(i), float(p[i]), named_class(net, i)) for i in p.topk(min(most, len(p))).indices.tolist()
+        ]
     if y.dim() != 3 or len(y) != 1:
         raise QuestionError(
             f"This net gives {list(y.shape)}, neither classes [point, class] nor logits [point, position, token]. Say "
@@ -141,8 +139,9 @@ def explained(request: Request, text: Text, progress: Progress | None = None) ->
     """The explanation of one text, without a file. Errors as `influence`."""
     net = request.net
     said = _answers(request, text)
-    questions = _questions(request, said)
-    over, measure = _over(request, text), request.measure and parse(request.measure)
+    asked, over, measure = request.words(text)
+    questions = asked or _questions(said)
+    over = over or Line(None, text)
     paths = all(part.path for _, part in over.parts)
     measure = measure or (contribution if paths else gradient)
     words, places = Cut(f"{net.embedding}/token"), _units(request)
@@ -182,41 +181,14 @@ def _answers(request: Request, text: Text) -> list[Said]:
         return []
 
 
-def _questions(request: Request, said: Sequence[Said]) -> list[Quantity]:
-    if request.of is not None:
-        return [as_quantity(parse(request.of))]
+def _questions(said: Sequence[Said]) -> list[Quantity]:
     if not said:
         raise QuestionError(
             "This net makes a vector of a text, and says nothing: say what is asked. "
             "--of \"Similarity('another text')\""
         )
-    named = [by_name(request.net, one.quantity) for one in said[:2]]
+    named = [one.quantity for one in said[:2]]
     return named if len(named) == 1 else [named[0], named[0] - named[1]]
-
-
-def by_name(net: Net, of: Quantity) -> Quantity:
-    """A class by its name, where the name is its own."""
-    if isinstance(of, Class) and isinstance(of.index, int) and net.labels is not None:
-        name = net.label(of.index)
-        return replace(of, index=name) if list(net.labels).count(name) == 1 else of
-    return of
-
-
-def _over(request: Request, text: Text) -> Distribution:
-    """The paths that are asked for; without a word, a line from the net's own baseline."""
-    over = Line(None, text) if request.over is None else parse(request.over, names={"x": text})
-    if not isinstance(over, Distribution):
-        raise QuestionError(f"--over {request.over} is no distribution. Type Line('mask', n=129), or Point.")
-    if not request.baselines:
-        return over
-    if not isinstance(over, Line) or over.baseline is not None:
-        raise QuestionError(
-            f"--baseline is where a line begins, and --over {request.over} has its own beginning or none. Drop one."
-        )
-    lines = [
-        replace(over, baseline=name if name in BASELINES else request.net.read(name)) for name in request.baselines
-    ]
-    return lines[0] if len(lines) == 1 else Mixture(tuple((1.0, line) for line in lines))
 
 
 def _units(request: Request) -> list[Cut]:

@@ -14,7 +14,7 @@ from .corpus import Corpus
 from .cut import Cut, as_cut
 from .errors import QuestionError
 from .explain import PAGE
-from .explain_text import answers_of, by_name
+from .explain_text import answers_of
 from .language import parse
 from .nets import Net
 from .ngrams import Phrases, PhraseUnit, phrases, units_like
@@ -117,7 +117,7 @@ def _said(search: Search) -> Quantity:
     said = answers_of(search.net, search.net.reads([sentence]))
     if not said or not isinstance(said[0].quantity, Class):
         raise QuestionError("This net says no class of a text: say which behaviour is meant, --of (of=).")
-    return by_name(search.net, said[0].quantity)
+    return said[0].quantity
 
 
 def _units(search: Search, at: Cut, of: Quantity) -> list[PhraseUnit]:
@@ -159,8 +159,9 @@ def _lines(found: Phrases, search: Search) -> list[str]:
 
 
 def _sentences(found: Phrases, most: int) -> Reading:
+    carried = found.carried
     rows = [
-        Row(f"{rank + 1}", f"{found.carried[k]:+.3g}", Sentence(found.texts[k], found.pieces[k]))
+        Row(f"{rank + 1}", f"{carried[k]:+.3g}", Sentence(found.texts[k], found.pieces[k]))
         for rank, k in enumerate(found.top(most))
     ]
     return Reading("The texts in which the units contribute most", rows)

@@ -126,10 +126,6 @@ class Text:
         text = self.texts[row]
         return tuple(Piece(name or text[start:end].strip(), start, end, value) for _, start, end, value, name in found)
 
-    def replaced(self, ids: Tensor) -> dict[str, Tensor]:
-        """What the net is called with, with other tokens."""
-        return {**self.inputs, IDS: ids}
-
     def __repr__(self) -> str:
         return f"Text({', '.join(map(repr, self.texts[:3]))}{', …' if len(self) > 3 else ''})"
 

@@ -117,6 +117,7 @@ def test_options_come_from_a_toml_file_and_the_command_line_wins(tmp_path, capsy
         (["explain", "coffee", "--at", "_block.3"], "no module '_block.3'. Did you mean '_blocks.3'"),
         (["explain", "coffee", "--over", "Lin"], "the word 'Lin' is not known. Did you mean 'Line'"),
         (["explain", "coffee", "--over", "Line('blak')"], "no baseline 'blak' for photos.*'black'"),
+        (["explain", "coffee", "--over", "Class(3)"], r"--over Class\(3\) is no distribution\. Type Line\(n=129\)"),
         (["explain", "coffee", "--over", "Point", "--measure", "contribution"], "needs a path"),
         (["explain", "coffee", "--top", "0"], "--top 0: give 1 or more"),
         (["show", "nothing-here"], "holds no result"),

@@ -68,11 +68,11 @@ def default_questions(net: Net, predictions: Sequence[tuple[int, float]]) -> lis
     """Why this class; why this class and not the runner-up."""
     if not predictions:
         raise QuestionError("This net gives no classes [point, class], so say what is asked: --of, or of=.")
-    first, second = (_class(net, index) for index, _ in predictions[:2])
+    first, second = (named_class(net, index) for index, _ in predictions[:2])
     return [first, first - second]
 
 
-def _class(net: Net, index: int) -> Class:
+def named_class(net: Net, index: int) -> Class:
     """A class by its name where the name is its own, else by its index."""
     name = net.label(index)
     return Class(name) if net.labels is not None and list(net.labels).count(name) == 1 else Class(index)
