@@ -51,6 +51,9 @@ from .ngrams import units_like as units_like
 from .photos import example as example
 from .pixels import PixelTransform as PixelTransform
 from .places import transformer as transformer
+from .preprocessing import Blur as Blur
+from .preprocessing import Compose as Compose
+from .preprocessing import Grey as Grey
 from .presets import comparative as comparative
 from .presets import conductance as conductance
 from .presets import conductance_of_units as conductance_of_units

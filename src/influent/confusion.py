@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from .axes import unit_axis
 from .cut import OUTPUT, Cut, as_cut
@@ -14,24 +16,36 @@ from .dataset import Dataset
 from .errors import InputError, NetError, QuestionError
 from .mask import by_unit
 from .nets import Net, as_net
-from .probe import Probe
+from .parts import Parts
+from .probe import Pass, Probe
 from .rates import wilson
-from .samples import LeftOut, Samples, known_source, spell_left_out, warn_left_out
+from .samples import LeftOut, Samples, Source, known_source, spell_left_out, split, warn_left_out
 from .shapes import spell_shape
 
+Progress = Callable[[int], None]
+Objects = Callable[[str], Tensor | None]
+PART = 256
+"""Samples of a part that is kept by itself: a multiple of a block."""
 
 @dataclass(frozen=True, eq=False)
 class Seen:
     """What is kept of each sample: `label`, `said`, `probability` of what is said, `index`, all `[sample]`.
 
-    `units [sample, unit]` are the activations at the cut, each unit summed over its positions; `outputs` is how many
-    classes the net has. Nothing else of a sample is held.
+    Of the units at the cut, each summed over its positions, `[sample, unit]`: activations (`units`), gradients of the
+    score of what is said (`slopes`), and gradient × activation of the score of the label (`evidence`). Where objects
+    are marked, `located [sample, 2, unit]` is the positive evidence outside of the object and all of it, `beside
+    [sample]` the share of positions outside. `outputs` is how many classes the net has. Nothing else of a sample is
+    held.
     """
 
     label: Tensor
     said: Tensor
     probability: Tensor
     units: Tensor
+    slopes: Tensor
+    evidence: Tensor
+    located: Tensor
+    beside: Tensor
     index: Tensor
     names: tuple[str, ...]
     outputs: int
@@ -89,52 +103,129 @@ class Confusion:
 
 
 def see(
-    net: Net | nn.Module, at: Cut | str, data: Dataset, chunk: int = 64, progress: Callable[[int], None] | None = None
-) -> Seen:
+    net: Net | nn.Module, at: Cut | str, data: Dataset, chunk: int = 64, progress: Progress | None = None,
+    objects: Objects | None = None, parts: Parts | None = None, name: str = "seen",
+) -> Seen:  # fmt: skip
     """One pass over `data`: label, what is said, its probability, and the units at `at`, sample by sample.
 
-    Errors: `QuestionError` for data without labels or of one class, for labels that the net has no output for, and
-    for cuts without units; `NetError` where the net gives no scores `[point, class]`; `InputError` for no sample.
+    `objects` gives for the name of a sample where its object is, `[row, column]` from 0 to 1, or None where that is
+    not marked. What `parts` knows under `name` is not run again. Errors: `QuestionError` for data without labels or of
+    one class, for labels that the net has no output for, and for cuts without units; `NetError` where the net gives no
+    scores `[point, class]`; `InputError` for no sample.
 
     >>> net = nn.Sequential(nn.Linear(2, 2, bias=False)).eval()
     >>> net[0].weight.data = torch.eye(2)
     >>> see(net, "0/channel", Dataset([(torch.eye(2), torch.tensor([0, 1]))])).said
     tensor([0, 1])
     """
-    net, at, left_out = as_net(net), as_cut(at), LeftOut()
-    kept: list[Samples] = []
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    outputs = 0
-    for block in known_source(data.source).blocks(net, data.block, left_out):
-        found = [_heard(net, at, x) for x in net.placed(block.x).split(chunk)]
-        outputs = found[0][0].shape[1]
-        _check_labels(block, outputs)
-        p = torch.cat([logits for logits, _ in found]).double().softmax(1).max(1)
-        units = torch.cat([units for _, units in found])
-        # Only what is kept: the samples themselves go.
-        kept.append(Samples(torch.empty(len(block), 0), block.label, block.index, block.names))
-        parts.append((p.indices.cpu(), p.values.cpu(), units.cpu()))
-        if progress is not None:
-            progress(len(block))
-    if not parts:
+    look, parts = _Look(as_net(net), as_cut(at), data.block, chunk, objects), parts or Parts()
+    found = []
+    for k, some in enumerate(split(known_source(data.source), PART)):
+        told = progress is not None and not parts.known(f"{name}-{k}")
+        one = parts.once(f"{name}-{k}", Seen, partial(look.through, some, progress if told else None))
+        if progress is not None and not told:
+            progress(len(one.index))
+        found.append(one)
+    seen = _joined([one for one in found if len(one.index)], {k: v for one in found for k, v in one.left_out.items()})
+    if seen is None:
+        left_out = {k: v for one in found for k, v in one.left_out.items()}
         raise InputError(f"{data.source!r} gave no sample" + (f": {spell_left_out(left_out)}" if left_out else "."))
-    samples = Samples.cat(kept)
-    label = torch.tensor([-1 if k is None else k for k in samples.labels])
-    if len(label.unique()) < 2:
+    if len(seen.label.unique()) < 2:
         raise QuestionError(
-            f"All {len(label)} samples are of one class, {net.label(int(label[0]))}: what a net takes for what shows "
-            "in two classes or more."
+            f"All {len(seen.label)} samples are of one class, {look.net.label(int(seen.label[0]))}: what a net takes "
+            "for what shows in two classes or more."
         )
-    warn_left_out(left_out, len(samples))
-    said, probability, units = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Seen(label, said, probability, units, samples.index, samples.names, outputs, left_out)
+    warn_left_out(seen.left_out, len(seen.label))
+    return seen
 
 
-def _heard(net: Net, at: Cut, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores `[point, class]`, and activations at the cut summed by unit, `[point, unit]`."""
-    with Probe(net, [], [at.place, OUTPUT], None, x, -1) as probe:
-        read = probe.run(torch.empty(0), torch.empty(0), mode="value").read
-    y, h = read[OUTPUT], read[at.place]
+def _joined(parts: Sequence[Seen], left_out: LeftOut) -> Seen | None:
+    """Parts one after another; None for none."""
+    if not parts:
+        return None
+    columns = {f.name: [getattr(one, f.name) for one in parts] for f in fields(Seen)}
+    tensors = {key: torch.cat(those) for key, those in columns.items() if isinstance(those[0], Tensor)}
+    names = tuple(name for one in parts for name in one.names)
+    return Seen(**tensors, names=names, outputs=parts[0].outputs, left_out=left_out)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How samples are looked at."""
+
+    net: Net
+    at: Cut
+    block: int
+    chunk: int
+    objects: Objects | None
+
+    def through(self, source: Source, progress: Progress | None) -> Seen:
+        """All samples of a source, which may be none."""
+        left_out, found = LeftOut(), list[Seen]()
+        for block in source.blocks(self.net, self.block, left_out):
+            for rows in torch.arange(len(block)).split(self.chunk):
+                found.append(self.at_once(block[rows.tolist()]))
+            if progress is not None:
+                progress(len(block))
+        none, number = torch.zeros(0), torch.zeros(0, dtype=torch.long)
+        empty = Seen(number, number, none, none, none, none, none, none, number, (), 0, left_out)
+        return _joined(found, left_out) or empty
+
+    def at_once(self, block: Samples) -> Seen:
+        """A few samples in one pass, forward, and back from the score that is said, and from the label's."""
+        place, x = self.at.place, self.net.placed(block.x)
+        with Probe(self.net, [place], [OUTPUT], None, x, -1) as probe:
+            done = probe.run(torch.empty(0), torch.empty(0))
+            y, h = done.read[OUTPUT], done.seen[place]
+            _check_scores(y)
+            label = _checked_labels(block, y.shape[1])
+            p, said = y.detach().double().softmax(1).max(1)
+            wrong = bool((said.cpu() != label).any())
+            slope = self._slope(done, y, said, wrong)
+            own = self._slope(done, y, label.to(said.device), False) if wrong else slope
+        values, evidence = h.detach(), own * h.detach()
+        located, beside = self._located(block.names, evidence)
+        units = [self._by_unit(one).flatten(2).sum(2).cpu() for one in (values, slope, evidence)]
+        return Seen(
+            label, said.cpu(), p.cpu(), *units, located, beside, block.index, block.names, y.shape[1], {}
+        )  # fmt: skip
+
+    def _slope(self, done: Pass, y: Tensor, index: Tensor, again: bool) -> Tensor:
+        found = done.gradients(y.gather(1, index[:, None]), again)[self.at.place]
+        return torch.zeros_like(done.seen[self.at.place]) if found is None else found
+
+    def _by_unit(self, h: Tensor) -> Tensor:
+        """`[point, unit, ...]`, with a last axis where there are no positions."""
+        axis = unit_axis(self.net.module, self.at, h.shape, self.net.axes)
+        if self.at.units is None or axis is None:
+            raise QuestionError(
+                f"{self.at.text!r} names no units that are counted here, {spell_shape(h)}. Type "
+                f"'{self.at.place.text}/channel', or declare the axes: inf.Net(module, axes={{"
+                f'"{self.at.place.text}": ("token", "channel")}}).'
+            )
+        apart = by_unit(h.contiguous(), axis)
+        return apart if apart.dim() > 2 else apart[..., None]
+
+    def _located(self, names: Sequence[str], evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """Positive evidence outside of the objects and all of it, by unit; and the share of positions outside."""
+        if self.objects is None:
+            return torch.zeros(len(names), 0, 0), torch.zeros(len(names))
+        units = self._by_unit(evidence.clamp(min=0)).cpu()
+        if units.dim() != 4:
+            raise QuestionError(
+                f"{self.at.text!r} has no rows and columns, and masks say where in the picture an object is. Ask at a "
+                "layer that has: `influent cuts` lists them."
+            )
+        masks = [self.objects(name) for name in names]
+        outside = torch.stack([
+            torch.full(units.shape[2:], torch.nan) if mask is None
+            else 1 - adaptive_avg_pool2d(mask[None, None].to(units), units.shape[2:])[0, 0] for mask in masks
+        ])  # fmt: skip
+        share = (units * outside[:, None]).sum((2, 3))
+        return torch.stack([share, units.sum((2, 3))], 1), outside.mean((1, 2))
+
+
+def _check_scores(y: Tensor) -> None:
     if y.dim() != 2 or y.shape[1] < 2 or not y.is_floating_point():
         raise NetError(
             f"This net gives {spell_shape(y)}, and a classification is scores [point, class], two classes or more. "
@@ -142,17 +233,9 @@ def _heard(net: Net, at: Cut, x: Tensor) -> tuple[Tensor, Tensor]:
         )
     if not bool(y.isfinite().all()):
         raise NetError("This net gives NaN or infinite scores: there is nothing that it says. Look at its weights.")
-    axis = unit_axis(net.module, at, h.shape, net.axes)
-    if at.units is None or axis is None:
-        raise QuestionError(
-            f"{at.text!r} names no units that are counted here, {spell_shape(h)}. Type '{at.place.text}/channel', or "
-            f'declare the axes: inf.Net(module, axes={{"{at.place.text}": ("token", "channel")}}).'
-        )
-    apart = by_unit(h.contiguous(), axis)
-    return y, apart.flatten(2).sum(2) if apart.dim() > 2 else apart
 
 
-def _check_labels(block: Samples, outputs: int) -> None:
+def _checked_labels(block: Samples, outputs: int) -> Tensor:
     if block.label is None:
         raise QuestionError(
             "What a net takes for what needs labels, and these samples have none. Give batches (x, label), or a folder "
@@ -165,6 +248,7 @@ def _check_labels(block: Samples, outputs: int) -> None:
             f"{block.names[k]} has the label {int(block.label[k])}, and the net has {outputs} outputs, 0 to "
             f"{outputs - 1}. Is this the net for these data?"
         )
+    return block.label
 
 
 def matrix(seen: Seen) -> Tensor:

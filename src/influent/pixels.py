@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from .errors import InputError, QuestionError, nearest
 from .photos import Photo, read_photo
+from .preprocessing import PictureStep
 
 BASELINES = ("black", "white", "grey", "mean", "blur")
 
@@ -44,7 +44,7 @@ class PixelTransform:
     resize: int = 256
     crop: int = 224
     order: str = "RGB"
-    see: Callable[[Image.Image], Image.Image] | None = None
+    see: PictureStep | None = None
 
     def __post_init__(self) -> None:
         if self.order not in ("RGB", "BGR"):

@@ -148,13 +148,15 @@ class Folder(Source):
     """Images by class: a folder for each class, or `labels.tsv` with the columns `file` and `index` (or `label`).
 
     `files` are (file relative to `path`, class), in an order that depends on the files' names only and mixes the
-    classes: every beginning of it is a sample of the whole. `empty` are the classes without an image.
+    classes: every beginning of it is a sample of the whole. `empty` are the classes without an image; `first` is the
+    number of the first file, in a part of a folder.
     """
 
     path: Path
     files: tuple[tuple[str, str], ...]
     numbered: bool = False
     empty: tuple[str, ...] = ()
+    first: int = 0
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> Folder:
@@ -214,7 +216,7 @@ class Folder(Source):
                     x = job.result()
                     file, name = self.files[k]
                     if isinstance(x, Tensor):
-                        yield Samples(x, torch.tensor([classes[name]]), torch.tensor([k]), (file,))
+                        yield Samples(x, torch.tensor([classes[name]]), torch.tensor([self.first + k]), (file,))
                     else:
                         left_out[file] = x
 
@@ -278,10 +280,11 @@ class Batches(Source):
 class Indexed(Source):
     """A data set with an index: torch's map-style ones, Hugging Face's; samples `(x, label)` or dictionaries.
 
-    An image (PIL) is read by the net's transform.
+    An image (PIL) is read by the net's transform. `first` is the number of the first row, in a part of a data set.
     """
 
     rows: Any
+    first: int = 0
 
     @property
     def stored(self) -> Stored:
@@ -290,17 +293,18 @@ class Indexed(Source):
 
     def samples(self, net: Net, size: int, left_out: LeftOut) -> Iterator[Samples]:
         for k in range(len(self.rows)):
-            name = f"sample {k}"
+            number = self.first + k
+            name = f"sample {number}"
             x, label = _entries(self.rows[k], name)
             try:
                 x = net.read(x) if isinstance(x, Image.Image) else torch.as_tensor(x)[None]
             except InputError as error:
                 left_out[name] = str(error)
                 continue
-            yield Samples(x, None if label is None else torch.as_tensor([int(label)]), torch.tensor([k]), (name,))
+            yield Samples(x, None if label is None else torch.as_tensor([int(label)]), torch.tensor([number]), (name,))
 
 
-def selected(source: Source, index: Iterable[int]) -> Source:
+def selected(source: Source, index: Iterable[int]) -> Any:
     """The samples of some indices alone, in the order of the source; a class keeps its number.
 
     Images of a folder and rows of an indexed data set that are not chosen are not read.
@@ -318,6 +322,24 @@ def selected(source: Source, index: Iterable[int]) -> Source:
     if isinstance(source, Indexed):
         return Indexed(torch.utils.data.Subset(source.rows, keep))
     return _Selected(source, tuple(keep))
+
+
+def split(source: Source, size: int) -> Iterator[Source]:
+    """The source in parts of `size` samples that can be read by themselves; batches are one part.
+
+    >>> [len(part.rows) for part in split(Indexed(list(range(5))), 2)]
+    [2, 2, 1]
+    """
+    if isinstance(source, Folder):
+        for k in range(0, len(source.files), size):
+            # Classes without an image here keep their numbers, as in `selected`.
+            yield replace(selected(source, range(k, min(k + size, len(source.files)))), first=k)
+    elif isinstance(source, Indexed):
+        for k in range(0, len(source.rows), size):
+            rows = range(k, min(k + size, len(source.rows)))
+            yield Indexed(torch.utils.data.Subset(source.rows, rows), first=k)
+    else:
+        yield source
 
 
 @dataclass(frozen=True, repr=False)

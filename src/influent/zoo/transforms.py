@@ -15,8 +15,7 @@ from PIL import Image
 
 from influent.nets import as_input
 from influent.pixels import PixelTransform
-
-Geometry = Callable[[Image.Image], Image.Image]
+from influent.preprocessing import Compose, PictureStep
 
 
 def taken_apart(whole: Callable[..., Any] | None) -> Any:
@@ -44,12 +43,7 @@ def _from_steps(whole: Any, steps: list[Any]) -> Any:
     tensors = ("ToTensor", "MaybeToTensor", "PILToTensor", "ToImage", "ConvertImageDtype", "ToDtype")
     geometry = [s for s in (steps[:-1] if normalised else steps) if type(s).__name__ not in tensors]
 
-    def see(picture: Image.Image) -> Image.Image:
-        for step in geometry:
-            picture = step(picture)
-        return picture
-
-    return as_pixels(whole, see, mean if normalised else (0.0,) * 3, std if normalised else (1.0,) * 3)
+    return as_pixels(whole, Compose(tuple(geometry)), mean if normalised else (0.0,) * 3, std if normalised else (1.0,) * 3)
 
 
 def _from_preset(preset: Any) -> Any:
@@ -63,7 +57,7 @@ def _from_preset(preset: Any) -> Any:
     return as_pixels(preset, see, preset.mean, preset.std)
 
 
-def as_pixels(whole: Callable[[Any], Any], see: Geometry, mean: Any, std: Any, scale: float = 1 / 255) -> Any:
+def as_pixels(whole: Callable[[Any], Any], see: PictureStep, mean: Any, std: Any, scale: float = 1 / 255) -> Any:
     """`see`, and then x = (scale · pixel − mean) / std, if that is what `whole` does; else `whole`.
 
     Tried on a picture with a slope in every colour; equal to 1e-4 of a standard deviation (both are float32).
