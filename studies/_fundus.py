@@ -21,15 +21,21 @@ import influent as inf
 SIDE, GRADES = 96, ("grade 1", "grade 2", "grade 3", "grade 4", "grade 5")
 
 
-def drawn(counts: Mapping[int, int], seed: int) -> tuple[Tensor, Tensor]:
+Kinds = Mapping[int, tuple[int, ...]]
+NESTED: Kinds = {grade: tuple(range(grade)) for grade in range(5)}
+ALONE: Kinds = {0: (), **{grade: (grade - 1,) for grade in range(1, 5)}}
+"""The kinds of lesions of each grade: those of the lower ones, too; or one kind alone."""
+
+
+def drawn(counts: Mapping[int, int], seed: int, kinds: Kinds = NESTED) -> tuple[Tensor, Tensor]:
     """Photographs in bytes `[photo, 3, row, column]` and grades, 0 to 4, `[photo]`, mixed: `counts` of each grade."""
     dice = torch.Generator().manual_seed(seed)
     grades = torch.cat([torch.full((count,), grade) for grade, count in counts.items()])
     grades = grades[torch.randperm(len(grades), generator=dice)]
-    return torch.stack([_photo(int(grade), dice) for grade in grades]), grades
+    return torch.stack([_photo(kinds[int(grade)], dice) for grade in grades]), grades
 
 
-def _photo(grade: int, dice: torch.Generator) -> Tensor:
+def _photo(kinds: tuple[int, ...], dice: torch.Generator) -> Tensor:
     def between(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(*(shape or (1,)), generator=dice)
 
@@ -47,7 +53,7 @@ def _photo(grade: int, dice: torch.Generator) -> Tensor:
         across = -disc[1] * -side
         middle = -disc[0] - (slope * across + bend * across**2) * (across > 0)
         picture = picture - 40 * torch.exp(-(middle**2) / 2.5) * (across > 0) * (1 + 0 * across)
-    for dark, size, count in _lesions(grade, dice):
+    for dark, size, count in _lesions(kinds, dice):
         for _ in range(count):
             radius, angle = 40 * float(between(0.05, 1)) ** 0.5, float(between(0, 2 * math.pi))
             spot = _bell(rows - radius * math.sin(angle), columns - radius * math.cos(angle), float(size))
@@ -57,14 +63,14 @@ def _photo(grade: int, dice: torch.Generator) -> Tensor:
     return (picture * inside + 2 * torch.randn(3, SIDE, SIDE, generator=dice)).clamp(0, 255).round().byte()
 
 
-def _lesions(grade: int, dice: torch.Generator) -> list[tuple[bool, float, int]]:
-    """Groups of lesions of a grade: whether they are dark, their size in pixels, how many."""
+def _lesions(kinds: tuple[int, ...], dice: torch.Generator) -> list[tuple[bool, float, int]]:
+    """Groups of lesions: whether they are dark, their size in pixels, how many."""
 
     def some(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (1,), generator=dice))
 
-    kinds = [(True, 0.5, some(5, 9)), (True, 2.2, some(4, 7)), (False, 2.8, some(3, 6)), (True, 6.0, some(2, 3))]
-    return kinds[:grade]
+    all_kinds = [(True, 0.5, some(5, 9)), (True, 2.2, some(4, 7)), (False, 2.8, some(3, 6)), (True, 6.0, some(2, 3))]
+    return [all_kinds[k] for k in kinds]
 
 
 def _bell(rows: Tensor, columns: Tensor, size: float) -> Tensor:
@@ -147,12 +153,12 @@ def seen_by(blur: bool) -> inf.PixelTransform:
     return inf.PixelTransform((128.0,) * 3, (64.0,) * 3, see=inf.Compose(steps))
 
 
-def doctor(seed: int, blur: bool, train: Mapping[int, int], epochs: int, name: str) -> inf.Net:
+def doctor(seed: int, blur: bool, train: Mapping[int, int], epochs: int, name: str, kinds: Kinds = NESTED) -> inf.Net:
     """A net trained on photographs of its own draw, `train` of each grade, with its way of seeing them."""
     way = seen_by(blur)
 
     def train_it() -> nn.Module:
-        x, grade = drawn(train, 100_000 + seed)
+        x, grade = drawn(train, 100_000 + seed, kinds)
         return trained(torch.cat([way(one) for one in pictures(x)]), grade, len(GRADES), epochs, seed)
 
     net = kept(f"{name}-{'blurred' if blur else 'sharp'}-{seed}", inception(len(GRADES)), train_it)

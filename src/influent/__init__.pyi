@@ -14,15 +14,12 @@ from .cut import INPUT as INPUT
 from .cut import OUTPUT as OUTPUT
 from .cut import Cut as Cut
 from .dataset import Dataset as Dataset
-from .diagnosis import Finding as Finding
-from .diagnosis import Report as Report
 from .diagnosis import debug as debug
 from .distribution import Distribution as Distribution
 from .distribution import Draw as Draw
 from .distributions import Gaussian as Gaussian
 from .distributions import Line as Line
 from .distributions import Point as Point
-from .drowning import Limits as Limits
 from .errors import CutError as CutError
 from .errors import InfluentError as InfluentError
 from .errors import InfluentWarning as InfluentWarning
@@ -34,7 +31,9 @@ from .experts import Expert as Expert
 from .fidelity import Agreement as Agreement
 from .fidelity import agreement as agreement
 from .fidelity import rank_agreement as rank_agreement
+from .finding import Finding as Finding
 from .language import parse as parse
+from .limits import Limits as Limits
 from .mask import Mask as Mask
 from .measures import Evidence as Evidence
 from .measures import Ruled as Ruled
@@ -81,6 +80,7 @@ from .quantities import RunnerUp as RunnerUp
 from .quantities import Unit as Unit
 from .quantity import Quantity as Quantity
 from .quantity import Subject as Subject
+from .report import Report as Report
 from .rules import BackwardRule as BackwardRule
 from .rules import Deconvnet as Deconvnet
 from .rules import Guided as Guided

@@ -19,13 +19,15 @@ from .nets import Net, as_net
 from .parts import Parts
 from .probe import Pass, Probe
 from .rates import wilson
-from .samples import LeftOut, Samples, Source, known_source, spell_left_out, split, warn_left_out
+from .samples import LeftOut, Samples, Source, known_source, spell_left_out, warn_left_out
+from .selection import split
 from .shapes import spell_shape
 
 Progress = Callable[[int], None]
 Objects = Callable[[str], Tensor | None]
 PART = 256
 """Samples of a part that is kept by itself: a multiple of a block."""
+
 
 @dataclass(frozen=True, eq=False)
 class Seen:
@@ -50,11 +52,6 @@ class Seen:
     names: tuple[str, ...]
     outputs: int
     left_out: LeftOut
-
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """The classes that occur, as a label or as what the net says."""
-        return tuple(torch.cat([self.label, self.said]).unique().tolist())
 
     def where(self, label: int, said: int | None = None) -> Tensor:
         """The rows of the samples of a class, of those that are said to be another, in the order of the data."""
@@ -126,9 +123,9 @@ def see(
         if progress is not None and not told:
             progress(len(one.index))
         found.append(one)
-    seen = _joined([one for one in found if len(one.index)], {k: v for one in found for k, v in one.left_out.items()})
+    left_out = {key: why for one in found for key, why in one.left_out.items()}
+    seen = _joined([one for one in found if len(one.index)], left_out)
     if seen is None:
-        left_out = {k: v for one in found for k, v in one.left_out.items()}
         raise InputError(f"{data.source!r} gave no sample" + (f": {spell_left_out(left_out)}" if left_out else "."))
     if len(seen.label.unique()) < 2:
         raise QuestionError(
@@ -185,9 +182,11 @@ class _Look:
             own = self._slope(done, y, label.to(said.device), False) if wrong else slope
         values, evidence = h.detach(), own * h.detach()
         located, beside = self._located(block.names, evidence)
-        units = [self._by_unit(one).flatten(2).sum(2).cpu() for one in (values, slope, evidence)]
+        summed = (self._by_unit(one).flatten(2).sum(2).cpu() for one in (values, slope, evidence))
+        units, slopes, own_evidence = summed
         return Seen(
-            label, said.cpu(), p.cpu(), *units, located, beside, block.index, block.names, y.shape[1], {}
+            label, said.cpu(), p.cpu(), units, slopes, own_evidence, located, beside, block.index, block.names,
+            y.shape[1], {},
         )  # fmt: skip
 
     def _slope(self, done: Pass, y: Tensor, index: Tensor, again: bool) -> Tensor:
@@ -216,10 +215,12 @@ class _Look:
                 f"{self.at.text!r} has no rows and columns, and masks say where in the picture an object is. Ask at a "
                 "layer that has: `influent cuts` lists them."
             )
+        size = units.shape[2], units.shape[3]
         masks = [self.objects(name) for name in names]
         outside = torch.stack([
-            torch.full(units.shape[2:], torch.nan) if mask is None
-            else 1 - adaptive_avg_pool2d(mask[None, None].to(units), units.shape[2:])[0, 0] for mask in masks
+            torch.full(size, torch.nan) if mask is None
+            else 1 - adaptive_avg_pool2d(mask[None, None].to(units), size)[0, 0]
+            for mask in masks
         ])  # fmt: skip
         share = (units * outside[:, None]).sum((2, 3))
         return torch.stack([share, units.sum((2, 3))], 1), outside.mean((1, 2))
@@ -251,11 +252,11 @@ def _checked_labels(block: Samples, outputs: int) -> Tensor:
     return block.label
 
 
-def matrix(seen: Seen) -> Tensor:
-    """How many samples of each class (rows) are said to be of each (columns), `[class, class]` in `seen.classes`."""
-    classes = torch.tensor(seen.classes)
-    rows, columns = torch.searchsorted(classes, seen.label), torch.searchsorted(classes, seen.said)
-    return (rows * len(classes) + columns).bincount(minlength=len(classes) ** 2).reshape(len(classes), -1)
+def matrix(seen: Seen, classes: Sequence[int]) -> Tensor:
+    """How many samples of each class (rows) are said to be of each (columns), `[class, class]`; classes rising."""
+    known = torch.tensor(classes)
+    rows, columns = torch.searchsorted(known, seen.label), torch.searchsorted(known, seen.said)
+    return (rows * len(known) + columns).bincount(minlength=len(known) ** 2).reshape(len(known), -1)
 
 
 def class_rates(net: Net, seen: Seen) -> tuple[ClassRate, ...]:

@@ -6,10 +6,8 @@ all that is told is told on the other half. Source: Leino et al. 2018, sections 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -20,61 +18,20 @@ from .confusion import Seen
 from .counting import Counts, evaluate
 from .cut import OUTPUT, Cut
 from .dataset import Dataset
-from .errors import QuestionError
 from .experts import Cell, Grid, essences, random_units, sweep
 from .fidelity import auroc
+from .limits import Limits
 from .mask import Mask
 from .measures import activation, gradient_times_activation
 from .nets import Net
 from .quantities import Class
-from .rates import by_lot, difference, fisher
-from .samples import Source, known_source, selected
+from .rates import area_interval, by_lot, difference, fisher, mann_whitney
+from .samples import Source, known_source
+from .selection import selected
 
 Progress = Callable[[int], None]
 ALPHAS, BETAS = (1, 2, 5, 10, 20, 50, 100, 200), (0, 1, 5, 20, 100)
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The thresholds of a diagnosis, and how much is looked at; docs/why/023 says what each decides.
-
-    - `little`: a class is in doubt where its recall is below, with the whole of its 95 % interval;
-    - `confused`: a pair is a confusion where more of a class is taken for another, with the whole of the interval;
-    - `apart`: units find a class where they say it so much more often of it than of its rival, by `level`;
-    - `missed`: units do not find it where that difference is below, with the whole of its interval;
-    - `ranked`: its score tells it from its rival where this share of pairs is in order (AUROC), by `level`;
-    - `alike`: mistakes are one group down to this mean cosine;
-    - `least`: samples of a class below which nothing is said of it; `most`: how many of each class a half looks at;
-    - `draws`: lots of random units; `pairs`: confusions that are explained.
-
-    Errors: `QuestionError` for numbers outside their ranges.
-
-    >>> Limits(little=0.1).least
-    20
-    """
-
-    little: float = 0.25
-    confused: float = 0.2
-    apart: float = 0.25
-    missed: float = 0.5
-    ranked: float = 0.75
-    level: float = 0.05
-    alike: float = 0.5
-    least: int = 20
-    most: int = 200
-    draws: int = 99
-    pairs: int = 3
-
-    def __post_init__(self) -> None:
-        for name in ("little", "confused", "apart", "missed", "ranked", "level", "alike"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value < 1:
-                raise QuestionError(f"{name}={value!r}: give a share above 0 and below 1, {name}=0.25.")
-        for name, lowest in (("least", 4), ("most", 2), ("draws", 1), ("pairs", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-                raise QuestionError(f"{name}={value!r}: give a whole number, {lowest} or more.")
 
 
 @dataclass(frozen=True)
@@ -143,12 +100,13 @@ class Silenced:
 
 @dataclass(frozen=True)
 class Tried:
-    """A class in doubt, tried on samples that chose nothing.
+    """A class in doubt, tried on samples that chose nothing (but for its score, which chooses nothing).
 
     - `instead` is said most often in its place; `rival` is the class it is told from, or None: all others together;
     - `net`: what the net says; `relaxed`: what its best units alone say, whatever the precision, `units` of them;
     - `strict`: the best units at no less precision than the net's, where there are any;
-    - `score`: AUROC of the whole net's f_index − f_instead, the class against what it is told from;
+    - `score`: AUROC of the whole net's f_index − f_instead, the class against what it is told from, over `scored`
+      samples of both;
     - `lot`: `apart` of as many units by lot; `silenced`: what outweighs the units, where they find the class.
     """
 
@@ -161,35 +119,31 @@ class Tried:
     units: tuple[int, ...]
     size: int
     score: float
+    scored: tuple[int, int]
     lot: tuple[float, ...] = ()
     silenced: Silenced | None = None
 
     @property
     def score_p(self) -> float:
         """P(such an AUROC or a higher one by chance): Mann and Whitney's test, by the normal distribution."""
-        n, m = self.net.count, self.net.others
-        if math.isnan(self.score):
-            return 1.0
-        return 1 - NormalDist(0.5, math.sqrt((n + m + 1) / (12 * n * m))).cdf(self.score)
+        return mann_whitney(self.score, *self.scored)
 
     @property
     def score_interval(self) -> tuple[float, float]:
-        """The 95 % interval of the AUROC, by the normal distribution. Source: Hanley & McNeil 1982, equation 2."""
-        a, n, m = self.score, self.net.count, self.net.others
-        if math.isnan(a):
-            return 0.0, 1.0
-        first, second = a / (2 - a) - a * a, 2 * a * a / (1 + a) - a * a
-        half = NormalDist().inv_cdf(0.975) * math.sqrt((a * (1 - a) + (n - 1) * first + (m - 1) * second) / (n * m))
-        return max(0.0, a - half), min(1.0, a + half)
+        """The 95 % interval of the AUROC."""
+        return area_interval(self.score, *self.scored)
 
     def ranks(self, limits: Limits) -> bool:
         """Whether the net's score tells the class from its rival, whatever the net says in the end."""
         return self.score_p <= limits.level and self.score >= limits.ranked
 
+    def alone(self, limits: Limits) -> bool:
+        """Whether the best units alone find the class."""
+        return self.relaxed is not None and _finds(self.relaxed, limits)
+
     def finds(self, limits: Limits) -> bool:
-        """Whether units find the class: `apart` above 0 by its test, and of the size that is asked for."""
-        told = self.relaxed
-        return told is not None and told.p <= limits.level and told.apart >= limits.apart
+        """Whether some units find the class: the best alone, or all but those that outweigh it, silenced."""
+        return self.alone(limits) or (self.silenced is not None and _finds(self.silenced.told, limits))
 
     def misses(self, limits: Limits) -> bool:
         """Whether it is sure that none do: the whole interval of `apart` is below the limit, and so is the score's.
@@ -244,6 +198,12 @@ class Bench:
             self.planned(len(rows))
         return Dataset(selected(known_source(self.source), self.seen.index[rows].tolist()), by=by)
 
+    def some(self, index: int) -> Tensor:
+        """Rows of a class and of all others, at most `most` of each."""
+        label = self.seen.label
+        kinds = ((label == index).nonzero().flatten(), (label != index).nonzero().flatten())
+        return torch.cat([evenly(rows, self.limits.most) for rows in kinds])
+
     def pulls(self, towards: int, away: int, rows: Tensor) -> Tensor:
         """Gradient × activation of Class(towards) − Class(away), by unit, `[sample, unit]`, for rising `rows`.
 
@@ -275,6 +235,11 @@ class Bench:
         return [Told.of(done.masked[k], len(rows)) for k in range(len(masks))]
 
 
+def _finds(told: Told, limits: Limits) -> bool:
+    """`apart` above 0 by its test, and of the size that is asked for."""
+    return told.p <= limits.level and told.apart >= limits.apart
+
+
 def instead_of(seen: Seen, index: int) -> int:
     """The class that is said most often of a class's lost samples; of equal ones the first."""
     said = seen.said[seen.lost(index)]
@@ -297,13 +262,16 @@ def try_class(bench: Bench, index: int) -> Tried:
     if relaxed is not None:
         masks += [Mask(bench.at, random_units(len(relaxed.units), size, seed)) for seed in lots]
     net, *rest = bench.told(index, masks, report.both)
-    score = bench.score(index, instead, report.own, report.others)
+    own, others = (torch.cat(rows) for rows in ((choose.own, report.own), (choose.others, report.others)))
+    score, scored = bench.score(index, instead, own, others), (len(own), len(others))
     if relaxed is None:
-        return Tried(index, instead, rival, net, None, None, (), size, score)
+        return Tried(index, instead, rival, net, None, None, (), size, score, scored)
     found, rest = rest[0], rest[1:]
     also, rest = (rest[0], rest[1:]) if strict is not None else (None, rest)
-    tried = Tried(index, instead, rival, net, found, also, relaxed.units, size, score, tuple(one.apart for one in rest))
-    if not tried.finds(bench.limits) or instead == index:
+    lots_apart = tuple(one.apart for one in rest)
+    tried = Tried(index, instead, rival, net, found, also, relaxed.units, size, score, scored, lots_apart)
+    known = tried.alone(bench.limits) or tried.ranks(bench.limits)
+    if not known or instead == index:
         return tried
     return replace(tried, silenced=_silenced(bench, tried, choose, report))
 
@@ -313,11 +281,12 @@ def _halves(bench: Bench, index: int, rival: int | None) -> tuple[_Half, _Half]:
     seen, most = bench.seen, bench.limits.most
     own = seen.where(index)
     others = (seen.label != index).nonzero().flatten() if rival is None else seen.where(rival)
-    parts = [(_evenly(own[k::2], most), _evenly(others[k::2], most)) for k in (0, 1)]
+    parts = [(evenly(own[k::2], most), evenly(others[k::2], most)) for k in (0, 1)]
     return _Half(*parts[0]), _Half(*parts[1])
 
 
-def _evenly(rows: Tensor, most: int) -> Tensor:
+def evenly(rows: Tensor, most: int) -> Tensor:
+    """`most` of the rows, from all parts of them; all where there are no more."""
     return rows if len(rows) <= most else rows[torch.linspace(0, len(rows) - 1, most).round().long()]
 
 
@@ -356,7 +325,9 @@ def _silenced(bench: Bench, tried: Tried, choose: _Half, report: _Half) -> Silen
         return None
     pull = bench.pulls(tried.instead, index, lost).mean(0)
     order = pull.argsort(descending=True, stable=True)
-    against = [u for u in order[pull[order] > 0].tolist() if u not in tried.units]
+    # Where the best units alone do not find it, what speaks for the class is whatever pulls towards it.
+    own = tried.units if tried.alone(bench.limits) else tuple((pull < 0).nonzero().flatten().tolist())
+    against = [u for u in order[pull[order] > 0].tolist() if u not in own]
     if not against:
         return None
     steps = [n for n in STEPS if n < len(against)] + [len(against)]
@@ -364,12 +335,12 @@ def _silenced(bench: Bench, tried: Tried, choose: _Half, report: _Half) -> Silen
     back = bench.told(index, masks, choose.both)
     best = max(range(len(steps)), key=lambda k: (back[k].apart, -steps[k]))
     units = tuple(against[: steps[best]])
-    free = [u for u in range(tried.size) if u not in tried.units]
+    free = [u for u in range(tried.size) if u not in own]
     drawn = [[free[k] for k in random_units(len(units), len(free), seed)] for seed in range(bench.limits.draws)]
     masks = [Mask(bench.at, group, keep=False) for group in (list(units), *drawn)]
     told, *lots = bench.told(index, masks, report.both)
     pulls = bench.pulls(tried.instead, index, told_lost)
-    outweighed = int((pulls[:, list(units)].sum(1) > -pulls[:, list(tried.units)].sum(1)).sum())
+    outweighed = int((pulls[:, list(units)].sum(1) > -pulls[:, list(own)].sum(1)).sum())
     active = [float(seen.units[rows][:, list(units)].mean()) for rows in (report.own, report.others)]
     return Silenced(
         units, outweighed, len(told_lost), active[0] / active[1] if active[1] else float("nan"), told,

@@ -13,7 +13,8 @@ import shutil
 import types
 import typing
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .atomic import write_whole
-from .errors import InfluentWarning
+from .errors import InfluentError, InfluentWarning, StoreError
 
 SCHEMA = 1
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class Parts:
         place = out.expanduser().absolute()
         return cls(place.parent / f".{place.name}-parts-{hashlib.sha256(words.encode()).hexdigest()[:12]}")
 
-    def once(self, name: str, kind: type[T], make: Callable[[], T]) -> T:
+    def once(self, name: str, kind: Any, make: Callable[[], T]) -> T:
         """The part `name`, of type `kind`. A file that is damaged is named, and the part is made again.
 
         Errors: `StoreError` where it cannot be written.
@@ -73,6 +74,23 @@ class Parts:
         """Remove the parts: the work is done."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def kept_until_done(parts: Sequence[Parts]) -> Iterator[None]:
+    """Parts that go when the block ends well, or with an error that says what to change.
+
+    What is finished stays where the block is stopped, and where files cannot be written.
+    """
+    try:
+        yield
+    except InfluentError as error:
+        if not isinstance(error, StoreError):
+            for one in parts:
+                one.clear()
+        raise
+    for one in parts:
+        one.clear()
 
 
 def _write(file: Path, value: Any) -> None:

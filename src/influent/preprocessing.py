@@ -63,8 +63,8 @@ class Compose:
         for step in self.steps:
             if not callable(step):
                 raise InputError(
-                    f"Compose(({step!r}, ...)): {step!r} is no function. A step goes from an RGB PIL picture to another: "
-                    "Compose((Blur(2.0), lambda picture: picture.resize((224, 224))))."
+                    f"Compose(({step!r}, ...)): {step!r} is no function. A step goes from an RGB PIL picture to "
+                    "another: Compose((Blur(2.0), lambda picture: picture.resize((224, 224))))."
                 )
 
     def __call__(self, picture: Image.Image) -> Image.Image:

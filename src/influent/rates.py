@@ -72,6 +72,47 @@ def by_lot(value: float, draws: Sequence[float]) -> float:
     return (1 + sum(draw >= value for draw in draws)) / (1 + len(draws))
 
 
+def mann_whitney(area: float, count: int, others: int) -> float:
+    """P(such an AUROC or a higher one by chance) of `count` scores against `others`, by the normal distribution.
+
+    1 where the AUROC is NaN. Source: Mann & Whitney 1947.
+
+    >>> round(mann_whitney(0.75, 20, 20), 4)
+    0.0034
+    """
+    if math.isnan(area) or not count or not others:
+        return 1.0
+    return 1 - NormalDist(0.5, math.sqrt((count + others + 1) / (12 * count * others))).cdf(area)
+
+
+def area_interval(area: float, count: int, others: int, level: float = 0.95) -> tuple[float, float]:
+    """The interval of an AUROC of `count` scores against `others`, by the normal distribution: (low, high).
+
+    (0, 1) where the AUROC is NaN. Source: Hanley & McNeil 1982, equation 2.
+
+    >>> tuple(round(end, 2) for end in area_interval(0.75, 20, 20))
+    (0.6, 0.9)
+    """
+    if math.isnan(area) or not count or not others:
+        return 0.0, 1.0
+    first, second = area / (2 - area) - area * area, 2 * area * area / (1 + area) - area * area
+    variance = (area * (1 - area) + (count - 1) * first + (others - 1) * second) / (count * others)
+    half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance)
+    return max(0.0, area - half), min(1.0, area + half)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """P(as many gained or more, were each of gained + lost as likely to be lost): the exact one-sided test of pairs.
+
+    Source: McNemar 1947; exact as the sign test.
+
+    >>> mcnemar(5, 0)
+    0.03125
+    """
+    both = gained + lost
+    return float(sum(math.comb(both, k) for k in range(gained, both + 1)) / 2**both)
+
+
 def _check(hits: int, count: int) -> None:
     if not 0 <= hits <= count:
         raise QuestionError(f"{hits} of {count} samples: a rate takes between 0 and as many hits as there are samples.")

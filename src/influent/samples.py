@@ -9,7 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -302,67 +302,6 @@ class Indexed(Source):
                 left_out[name] = str(error)
                 continue
             yield Samples(x, None if label is None else torch.as_tensor([int(label)]), torch.tensor([number]), (name,))
-
-
-def selected(source: Source, index: Iterable[int]) -> Any:
-    """The samples of some indices alone, in the order of the source; a class keeps its number.
-
-    Images of a folder and rows of an indexed data set that are not chosen are not read.
-
-    >>> source = as_source([(torch.zeros(5, 2), torch.arange(5))])
-    >>> next(selected(source, [3, 1]).samples(Net(torch.nn.Identity()), 5, {})).names
-    ('sample 1', 'sample 3')
-    """
-    keep = sorted(set(index))
-    if isinstance(source, Folder):
-        files = tuple(source.files[k] for k in keep)
-        # Without labels a class has its place among all names: those without an image here count, too.
-        gone = {*source.empty, *(name for _, name in source.files)} - {name for _, name in files}
-        return replace(source, files=files, empty=tuple(sorted(gone)))
-    if isinstance(source, Indexed):
-        return Indexed(torch.utils.data.Subset(source.rows, keep))
-    return _Selected(source, tuple(keep))
-
-
-def split(source: Source, size: int) -> Iterator[Source]:
-    """The source in parts of `size` samples that can be read by themselves; batches are one part.
-
-    >>> [len(part.rows) for part in split(Indexed(list(range(5))), 2)]
-    [2, 2, 1]
-    """
-    if isinstance(source, Folder):
-        for k in range(0, len(source.files), size):
-            # Classes without an image here keep their numbers, as in `selected`.
-            yield replace(selected(source, range(k, min(k + size, len(source.files)))), first=k)
-    elif isinstance(source, Indexed):
-        for k in range(0, len(source.rows), size):
-            rows = range(k, min(k + size, len(source.rows)))
-            yield Indexed(torch.utils.data.Subset(source.rows, rows), first=k)
-    else:
-        yield source
-
-
-@dataclass(frozen=True, repr=False)
-class _Selected(Source):
-    """Some samples of another source."""
-
-    whole: Source
-    index: tuple[int, ...]
-
-    @property
-    def stored(self) -> Stored:
-        digest = hashlib.sha256(repr((self.whole.stored, self.index)).encode()).hexdigest()[:16]
-        return Stored(digest, f"{len(self.index)} of {self.whole.stored.shape}")
-
-    def samples(self, net: Net, size: int, left_out: LeftOut) -> Iterator[Samples]:
-        keep = set(self.index)
-        for part in self.whole.samples(net, size, left_out):
-            rows = [k for k, index in enumerate(part.index.tolist()) if index in keep]
-            if rows:
-                yield part[rows]
-            keep -= set(part.index.tolist())
-            if not keep:
-                return
 
 
 def _entries(sample: Any, name: str) -> tuple[Any, Any]:

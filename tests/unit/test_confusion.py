@@ -11,7 +11,8 @@ from torch import nn
 import influent as inf
 from influent.confusion import class_rates, confusions, matrix, see
 from influent.rates import by_lot, difference, fisher, wilson
-from influent.samples import Folder, as_source, selected
+from influent.samples import Folder, as_source
+from influent.selection import selected
 
 # Rates
 
@@ -84,7 +85,7 @@ def test_the_pass_keeps_what_is_said_with_its_probability_and_the_units():
     assert seen.said.tolist() == [0, 1, 0, 1, 1] and seen.label.tolist() == LABEL.tolist() and seen.outputs == 3
     assert seen.probability[2] == pytest.approx(math.exp(3) / (math.exp(3) + 2))
     assert torch.equal(seen.units, torch.cat([X, torch.zeros(5, 1)], 1))
-    assert matrix(seen).tolist() == [[2, 1], [0, 2]] and seen.lost(0).tolist() == [4]
+    assert matrix(seen, (0, 1)).tolist() == [[2, 1], [0, 2]] and seen.lost(0).tolist() == [4]
     (pair,) = confusions(seen)
     assert (pair.true, pair.said, pair.count, pair.of) == (0, 1, 1, 3) and (pair.low, pair.high) == wilson(1, 3)
 

@@ -190,8 +190,9 @@ def test_told_apart_is_recall_less_false_alarms():
 def test_at_one_half_a_score_s_interval_is_that_of_chance(count):
     tried = try_class(bench("blind", data(2 * count), draws=1), 2)
     chance = replace(tried, score=0.5)
-    # Mann and Whitney's variance, (n + m + 1) / 12nm.
-    half = 1.959963984540054 * math.sqrt((2 * count + 1) / (12 * count**2))
+    # All samples count. Mann and Whitney's variance is (n + m + 1) / 12nm.
+    half = 1.959963984540054 * math.sqrt((4 * count + 1) / (12 * (2 * count) ** 2))
+    assert tried.scored == (2 * count, 2 * count)
     assert chance.score_interval == pytest.approx((0.5 - half, 0.5 + half), abs=1e-12)
     assert chance.score_p == 0.5 and replace(tried, score=math.nan).score_p == 1
 

@@ -16,14 +16,28 @@ def declare(commands: Any) -> None:
     command = commands.add_parser(
         "debug", help="why does the net fail? classes never learned, experts that drown, mistakes by their cause",
         description="One pass over labelled images, then a closer look at the classes that are hardly found and at "
-        "the worst confusions. Each finding comes with its statistic, its threshold, and what to try next.",
-        epilog="""example: influent debug animals/ --net googlenet --at inception_5b""",
+        "the worst confusions. Each finding comes with its statistic, its threshold, and what to try next. Stopped "
+        "half way and started again, it goes on from there.",
+        epilog="""example: influent debug held-out/ --train train/ --net my_nets:make --against debug-before""",
     )  # fmt: skip
     command.add_argument(
         "folder", metavar="FOLDER", help="a folder of images for each class, or labels.tsv with the columns file, label"
     )
     add_net(command)
     command.add_argument("--at", help="which units: a cut such as inception_5b/channel (default: the net's own layer)")
+    command.add_argument(
+        "--train", metavar="FOLDER", help="what the net was trained on: then units that serve there alone are named"
+    )
+    command.add_argument(
+        "--masks", metavar="FOLDER",
+        help="a picture for each image of --train (else of FOLDER), white where the object is: then units that look "
+        "beside it are named",
+    )  # fmt: skip
+    command.add_argument(
+        "--against", metavar="NET_OR_RESULT",
+        help="another net by name, or the folder of an earlier report: what was repaired, and what broke?",
+    )  # fmt: skip
+    command.add_argument("--against-weights", metavar="FILE", help="weights for the other net")
     add_execution(command, "debug-FOLDER")
     command.set_defaults(run=run)
 
@@ -38,11 +52,34 @@ def run(options: argparse.Namespace) -> int:
     from influent.samples import Folder
 
     folder = Folder.at(options.folder)
-    patient = Patient(load_net(chosen), chosen["net"], chosen["at"], chosen["chunk"])
+    patient = Patient(
+        load_net(chosen), chosen["net"], chosen["at"], options.train and Folder.at(options.train),
+        options.masks and Path(options.masks), _other(options, chosen), chosen["chunk"],
+    )  # fmt: skip
     out = Path(chosen["out"] or f"debug-{folder.path.resolve().name}")
-    bar = Bar(len(folder.files), "images")
+    bar = Bar(len(folder.files) + (len(patient.train.files) if patient.train else 0), "images")
     with bar as progress:
         report = debug_folder(patient, folder, out, progress, bar.plan)
     print(report)
     print_place(out / PAGE, started)
     return 1 if report.left_out else 0
+
+
+def _other(options: argparse.Namespace, chosen: dict[str, Any]) -> Any:
+    """The earlier report or the other net, with its name; None where nothing is to be compared."""
+    from influent.comparison import REPORT
+    from influent.errors import InputError
+
+    weights = options.against_weights
+    if options.against is None:
+        if weights is None:
+            return None
+        options.against = chosen["net"]
+    elif (Path(options.against) / REPORT).is_file() or Path(options.against).is_dir():
+        if weights is not None:
+            raise InputError("--against-weights goes with a net, and --against names a folder. Drop one of the two.")
+        return Path(options.against)
+    name = options.against
+    # Labels and transform are the user's own for the first net: they serve a net of the same name alone.
+    own = chosen if name == chosen["net"] else {**chosen, "labels": None, "transform": None}
+    return load_net({**own, "net": name, "weights": weights}), f"{name}{f' with {weights}' if weights else ''}"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from influent.diagnosis import Report, spell_recall
+from influent.comparison import Fault
 from influent.drowning import Told, Tried
+from influent.finding import KINDS
+from influent.report import Report, spell_recall
+from influent.trust import Doubt
 
 from .heatmap import HeatMap
 from .page import rendered
 from .shared import Pictured
-from .table import Table
+from .table import Keyed, Table
 
 MOST = 24
 """Classes that the heat map shows, and rows of a table: those of least recall, and of most mistakes."""
@@ -19,7 +23,7 @@ MOST = 24
 
 @dataclass(frozen=True)
 class Cause:
-    """A group of mistakes: which, by which units, and a few of its images."""
+    """A group of mistakes, or a unit: which, by which units, and a few of its images."""
 
     heading: str
     units: str
@@ -35,40 +39,68 @@ def confusion_map(report: Report) -> HeatMap:
     return HeatMap("What is said of each class", values, shown, shown, row_axis="class", column_axis="said to be")
 
 
-def class_table(report: Report) -> Table:
+def tables(report: Report) -> dict[str, Table]:
+    """The tables of the page by name; some have no row."""
+    return {
+        "classes": _classes(report), "pairs": _pairs(report), "tried": _tried(report), "steps": _steps(report),
+        "reasons": _reasons(report), "least": _doubts(report, "Right answers for the least usual reasons", "least"),
+        "most": _doubts(report, "Wrong answers with the most usual reasons of what is said", "most"),
+        "changed": _changed(report),
+    }  # fmt: skip
+
+
+def _table(caption: str, columns: dict[str, str], rows: Sequence[Sequence[str | Keyed]]) -> Table:
+    """A table that its reader can sort; each column with the place that says how it is computed, or nothing."""
+    return Table(caption, tuple(columns), rows, {name: how for name, how in columns.items() if how}, True)
+
+
+def _classes(report: Report) -> Table:
     """The classes in the order of their recall, the least first."""
     rows = [
-        (f"{r.index}  {r.name}", str(r.count), spell_recall(r), str(r.said))
+        (
+            Keyed(f"{r.index}  {r.name}", r.index), Keyed(str(r.count), r.count), Keyed(spell_recall(r), r.recall),
+            Keyed(str(r.said), r.said), Keyed(_percent(r.found, r.said), r.found / r.said if r.said else -1.0),
+        )
         for r in sorted(report.rates, key=lambda r: r.recall)[:MOST]
-    ]
+    ]  # fmt: skip
     caption = "Classes of least recall" if len(report.rates) > MOST else "All classes, of least recall first"
-    return Table(caption, ("class", "images", "recall, 95 % interval", "times said"), rows)
+    columns = {"class": "", "images": "", "recall, 95 % interval": "recall", "times said": "", "precision": "precision"}
+    return _table(caption, columns, rows)
 
 
-def pair_table(report: Report) -> Table:
+def _percent(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else "never said"
+
+
+def _pairs(report: Report) -> Table:
     """The confusions, most mistakes first."""
     rows = [
-        (report.spell_pair(c), f"{c.count} of {c.of}", f"{c.count / c.of:.0%} ({c.low:.0%} to {c.high:.0%})")
+        (
+            report.spell_pair(c), Keyed(f"{c.count} of {c.of}", c.count),
+            Keyed(f"{c.count / c.of:.0%} ({c.low:.0%} to {c.high:.0%})", c.count / c.of),
+        )
         for c in report.confusions[:MOST]
-    ]
-    return Table("What is taken for what", ("class → said to be", "images", "share, 95 % interval"), rows)
+    ]  # fmt: skip
+    columns = {"class → said to be": "", "images": "", "share, 95 % interval": "confusion"}
+    return _table("What is taken for what", columns, rows)
 
 
-def tried_table(report: Report) -> Table:
+def _tried(report: Report) -> Table:
     """The classes in doubt, with what their units alone find."""
-    columns = (
-        "class", "told from", "net", "its best units", "at no less precision", "lots as good", "AUROC of its score",
-        "others silenced",
-    )  # fmt: skip
-    return Table("Classes in doubt: hits and false alarms", columns, [_tried_row(report, one) for one in report.tried])
+    columns = {
+        "class": "", "told from": "told", "net": "told", "its best units": "drowning", "at no less precision": "strict",
+        "lots as good": "lots", "AUROC of its score": "held-down", "others silenced": "drowning",
+    }  # fmt: skip
+    return _table("Classes in doubt: hits and false alarms", columns, [_tried_row(report, one) for one in report.tried])
 
 
-def _tried_row(report: Report, one: Tried) -> tuple[str, ...]:
+def _tried_row(report: Report, one: Tried) -> tuple[str | Keyed, ...]:
     units = f"{len(one.units)} of {one.size} units: {_told(one.relaxed)}" if one.units else "none"
     quiet = f"{len(one.silenced.units)} units: {_told(one.silenced.told)}" if one.silenced else "not tried"
     return (
         report.name(one.index), "all others" if one.rival is None else report.name(one.rival), _told(one.net), units,
-        _told(one.strict), f"{one.share_of_lot:.0%}" if one.units else "none", f"{one.score:.2f}", quiet,
+        _told(one.strict), f"{one.share_of_lot:.0%}" if one.units else "none", Keyed(f"{one.score:.2f}", one.score),
+        quiet,
     )  # fmt: skip
 
 
@@ -76,12 +108,114 @@ def _told(told: Told | None) -> str:
     return "none" if told is None else f"{told.hits}/{told.count}, {told.alarms}/{told.others}"
 
 
+def _steps(report: Report) -> Table:
+    """The steps of the preprocessing, changed."""
+    rows = []
+    for one in report.suspects:
+        start = (report.name(one.index), f"{one.step}: {one.change}")
+        if one.failed:
+            rows.append((*start, "not tried", "", f"{one.failed}"))
+            continue
+        rows.append((
+            *start, Keyed(f"{one.found} of {one.count} (as it is {one.before})", one.found - one.before),
+            Keyed(f"{one.readout:.2f} (as it is {one.readout_before:.2f})", one.readout),
+            Keyed(f"{one.gain:+.2f} ({one.low:+.2f} to {one.high:+.2f})", one.gain),
+        ))  # fmt: skip
+    columns = {
+        "class": "", "step": "preprocessing", "found": "preprocessing", "readout, AUROC": "readout", "gain": "readout",
+    }  # fmt: skip
+    return _table("Preprocessing, step by step", columns, rows)
+
+
+def _reasons(report: Report) -> Table:
+    """Units of essences, those with most against them first."""
+    tests, limits = len(report.reasons), report.limits
+    order = sorted(
+        report.reasons, key=lambda r: (-len(r.why(limits, tests)), -_known(r.shifted), -_known(r.outside), -r.few)
+    )
+    rows = [
+        (
+            report.name(r.index), Keyed(str(r.unit), r.unit), Keyed(f"{r.share:.0%}", r.share),
+            Keyed(_or_not(r.shifted, ".2f"), _known(r.shifted)), Keyed(_or_not(r.gone, ".0%"), _known(r.gone)),
+            Keyed(f"{r.few:.0%}", r.few),
+            Keyed(_or_not(r.outside, ".0%"), _known(r.outside)),
+            ", ".join(r.why(limits, tests)) or "nothing wrong seen",
+        )
+        for r in order[:MOST]
+    ]  # fmt: skip
+    columns = {
+        "class": "", "unit": "", "of its evidence": "evidence", "training against held out": "training-alone",
+        "gone": "training-alone", "on a tenth": "few-samples", "beside the object": "beside-the-object",
+        "verdict": "wrong-reason",
+    }  # fmt: skip
+    caption = f"Essences, unit by unit{f': {MOST} of {len(report.reasons)}' if len(report.reasons) > MOST else ''}"
+    return _table(caption, columns, rows)
+
+
+def _known(value: float) -> float:
+    return value if value == value else -1.0
+
+
+def _or_not(value: float, form: str) -> str:
+    return format(value, form) if value == value else "not asked"
+
+
+def _doubts(report: Report, caption: str, side: str) -> Table:
+    """Samples by their rank agreement."""
+    doubts: Sequence[Doubt] = getattr(report.trust, side) if report.trust is not None else ()
+    rows = [
+        (
+            d.name, report.name(d.label), report.name(d.said), Keyed(f"{d.agreement:+.2f}", d.agreement),
+            Keyed(f"{d.probability:.1%}", d.probability),
+        )
+        for d in doubts
+    ]  # fmt: skip
+    columns = {"image": "", "class": "", "said to be": "", "rank agreement": "agreement", "probability": ""}
+    return _table(caption, columns, rows)
+
+
+def _changed(report: Report) -> Table:
+    """The classes under both nets."""
+    changed = report.against.classes if report.against is not None else ()
+    rows = [
+        (
+            c.name, Keyed(str(c.count), c.count), Keyed(f"{c.before}", c.before), Keyed(f"{c.now}", c.now),
+            Keyed(str(c.repaired), c.repaired), Keyed(str(c.broken), c.broken), Keyed(f"{c.p:.2g}", c.p),
+        )
+        for c in sorted(changed, key=lambda c: -abs(c.now - c.before))[:MOST]
+    ]  # fmt: skip
+    columns = {
+        "class": "", "images": "", "found before": "", "found now": "", "repaired": "against", "broken": "against",
+        "p": "against",
+    }  # fmt: skip
+    return _table("Class by class", columns, rows)
+
+
 def debug_page(
     title: str, report: Report, causes: Sequence[Cause], facts: dict[str, str], seconds: float
 ) -> str:  # fmt: skip
     """The HTML: findings, then the tables and the map of confusions, and pictures of mistakes by their cause."""
+    heat = confusion_map(report)
+    values: dict[str, Any] = {
+        "tables": {name: table.html() if table.rows else "" for name, table in tables(report).items()},
+        "map": heat.svg(),
+        "wide": int(1.4 * heat.box["width"]), "shown": min(MOST, len(report.rates)), "anchor": anchor,
+        "told": {kind for kind in KINDS if any(f.kind == kind for f in report.findings)}, "spelt": _spelt,
+    }  # fmt: skip
     return rendered(
-        "debug.html", title=title, report=report, classes=class_table(report), pairs=pair_table(report),
-        tried=tried_table(report), map=confusion_map(report), shown=min(MOST, len(report.rates)), causes=causes,
-        facts=facts, left_out=report.left_out, seconds=seconds,
+        "debug.html", title=title, report=report, causes=causes, facts=facts, left_out=report.left_out,
+        seconds=seconds, **values,
     )  # fmt: skip
+
+
+def anchor(text: str) -> str:
+    """The place on the page that explains a word.
+
+    >>> anchor("not learned")
+    'not-learned'
+    """
+    return text.replace(" ", "-")
+
+
+def _spelt(faults: Sequence[Fault]) -> str:
+    return "; ".join(f"{kind}: {subject}" for kind, subject in faults)

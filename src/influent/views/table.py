@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from influent.errors import QuestionError
 
 from .page import rendered
 
 
+class Keyed(NamedTuple):
+    """A cell's text, and the number that its column is sorted by."""
+
+    text: str
+    key: float
+
+
 @dataclass(frozen=True)
 class Table:
     """`columns` and `rows` of text under a caption; the first column names its row, the others stand on the right.
 
-    Rows stay in the order in which they are given. Errors: `QuestionError` for a row of another length.
-    Source: for experts, Leino et al. 2018, Fig 4.
+    Rows stay in the order in which they are given; where the table is `sorted_by_reader`, a click on a column's button
+    sorts them, by the number of a `Keyed` cell, or the text. `how` are the places on the page, by column, that say how
+    its numbers are computed. A page with such tables includes `sort.js`.
+    Errors: `QuestionError` for a row of another length. Source: for experts, Leino et al. 2018, Fig 4.
 
     >>> table = Table("Experts", ("class", "recall, original", "recall, expert"), [("Chainsaw", "14%", "71%")])
     >>> "<th scope=\\"row\\">Chainsaw</th>" in table.html()
@@ -24,7 +34,9 @@ class Table:
 
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Keyed]]
+    how: Mapping[str, str] = field(default_factory=dict)
+    sorted_by_reader: bool = False
 
     def __post_init__(self) -> None:
         for k, row in enumerate(self.rows):

@@ -43,7 +43,9 @@ def _from_steps(whole: Any, steps: list[Any]) -> Any:
     tensors = ("ToTensor", "MaybeToTensor", "PILToTensor", "ToImage", "ConvertImageDtype", "ToDtype")
     geometry = [s for s in (steps[:-1] if normalised else steps) if type(s).__name__ not in tensors]
 
-    return as_pixels(whole, Compose(tuple(geometry)), mean if normalised else (0.0,) * 3, std if normalised else (1.0,) * 3)
+    return as_pixels(
+        whole, Compose(tuple(geometry)), mean if normalised else (0.0,) * 3, std if normalised else (1.0,) * 3
+    )
 
 
 def _from_preset(preset: Any) -> Any:

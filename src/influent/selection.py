@@ -1,0 +1,77 @@
+"""Some samples of a source, or all of them in parts: what is not asked for is not read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from .nets import Net
+from .samples import Folder, Indexed, LeftOut, Samples, Source
+from .shapes import Stored
+
+
+def selected(source: Source, index: Iterable[int]) -> Source:
+    """The samples of some indices alone, in the order of the source; a class keeps its number.
+
+    Images of a folder and rows of an indexed data set that are not chosen are not read.
+
+    >>> source = influent.Dataset([(torch.zeros(5, 2), torch.arange(5))]).source
+    >>> next(selected(source, [3, 1]).samples(Net(torch.nn.Identity()), 5, {})).names
+    ('sample 1', 'sample 3')
+    """
+    keep = sorted(set(index))
+    if isinstance(source, Folder):
+        return _chosen(source, keep)
+    if isinstance(source, Indexed):
+        return Indexed(torch.utils.data.Subset(source.rows, keep))
+    return _Selected(source, tuple(keep))
+
+
+def _chosen(folder: Folder, keep: Iterable[int]) -> Folder:
+    files = tuple(folder.files[k] for k in keep)
+    # Without labels a class has its place among all names: those without an image here count, too.
+    gone = {*folder.empty, *(name for _, name in folder.files)} - {name for _, name in files}
+    return replace(folder, files=files, empty=tuple(sorted(gone)))
+
+
+def split(source: Source, size: int) -> Iterator[Source]:
+    """The source in parts of `size` samples that can be read by themselves; batches are one part.
+
+    >>> [len(part.rows) for part in split(Indexed(list(range(5))), 2)]
+    [2, 2, 1]
+    """
+    if isinstance(source, Folder):
+        for k in range(0, len(source.files), size):
+            yield replace(_chosen(source, range(k, min(k + size, len(source.files)))), first=k)
+    elif isinstance(source, Indexed):
+        for k in range(0, len(source.rows), size):
+            rows = range(k, min(k + size, len(source.rows)))
+            yield Indexed(torch.utils.data.Subset(source.rows, rows), first=k)
+    else:
+        yield source
+
+
+@dataclass(frozen=True, repr=False)
+class _Selected(Source):
+    """Some samples of another source."""
+
+    whole: Source
+    index: tuple[int, ...]
+
+    @property
+    def stored(self) -> Stored:
+        digest = hashlib.sha256(repr((self.whole.stored, self.index)).encode()).hexdigest()[:16]
+        return Stored(digest, f"{len(self.index)} of {self.whole.stored.shape}")
+
+    def samples(self, net: Net, size: int, left_out: LeftOut) -> Iterator[Samples]:
+        keep = set(self.index)
+        for part in self.whole.samples(net, size, left_out):
+            rows = [k for k, index in enumerate(part.index.tolist()) if index in keep]
+            if rows:
+                yield part[rows]
+            keep -= set(part.index.tolist())
+            if not keep:
+                return
