@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from influent.cli import main
 from influent.commands.terminal import Bar
+from influent.confusion import _Look
 from influent.views.diagnosis import MOST, confusion_map
 from tests.unit.test_cli import _Page as Page
 from tests.unit.test_diagnosis import NET, WORDS, data, made
@@ -23,7 +24,7 @@ import time
 
 def slow():
     net = made("drowns")
-    net.module[1].register_forward_hook(lambda *_: time.sleep(0.2))
+    net.module[1].register_forward_hook(lambda *_: time.sleep(0.05))
     return net
 
 def deep():
@@ -140,14 +141,125 @@ def test_what_is_wrong_is_said_and_nothing_is_written(own, change, net, more, le
     assert lesson in capsys.readouterr().err and listed() == before
 
 
-def test_a_killed_run_leaves_nothing(own):
+def begun(own):
+    """The folders of finished parts beside the result."""
+    return [f for f in own.iterdir() if f.name.startswith(".made-parts-")]
+
+
+def test_a_killed_run_leaves_no_result_and_the_next_one_goes_on(own, monkeypatch, capsys):
     run = [sys.executable, "-m", "influent", "debug", "photos", "--net", "own:slow", "--out", "made", "--chunk", "1"]
     with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not list(own.glob(".made-*")):
+        while not any(list(folder.glob("seen-0.*")) for folder in begun(own)):
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert not (own / "made").exists()
+
+    def again(*_):
+        raise AssertionError("these images went through the net before")
+
+    # The same weights in a net that does not wait.
+    looked = _Look.through
+    monkeypatch.setattr("influent.confusion._Look.through", again)
+    assert ask("drowns", "--chunk", "1") == 0
+    kept = stored(own)
+    assert begun(own) == []
+    monkeypatch.setattr("influent.confusion._Look.through", looked)
+    assert main(["debug", "photos", "--net", "own:drowns", "--out", "whole", "--chunk", "1"]) == 0
+    whole = json.loads((own / "whole" / "report.json").read_text())
+    assert kept == whole
+
+
+def test_every_part_that_is_finished_is_kept(own, monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    def again(*_):
+        raise AssertionError("this part was finished")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("influent.diagnosis.explain_mistakes", stopped)
+        assert ask("drowns") == 130
+    assert {f.name for f in begun(own)[0].iterdir()} == {"seen-0.safetensors", "class-2.safetensors"}
+    with monkeypatch.context() as patched:
+        patched.setattr("influent.confusion._Look.through", again)
+        patched.setattr("influent.diagnosis.try_class", again)
+        assert ask("drowns") == 0
+    assert begun(own) == []
+
+
+def test_images_that_changed_are_looked_at_again(own, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("influent.diagnosis.explain_mistakes", stopped)
+        ask("drowns")
+    (own / "photos" / "cold" / "0.png").write_bytes((own / "photos" / "warm" / "0.png").read_bytes())
+    assert ask("drowns") == 0
+    assert stored(own)["confusion"] == [[24, 0, 0], [1, 23, 0], [24, 0, 0]]
+
+
+# More than one folder, more than one net
+
+
+def test_units_that_serve_in_training_alone_are_named_with_their_images(own, capsys):
+    """Every training image of cold has green in it; the net says green is cold, too."""
+    for name, colour in {**WORDS["COLOURS"], "cold": (0.1, 0.8, 0.8)}.items():
+        (own / "trained" / name).mkdir(parents=True)
+        for k in range(20):
+            x = torch.tensor(colour).expand(4, 4, 3) + 0.01 * k
+            Image.fromarray((255 * x.clamp(0, 1)).byte().numpy()).save(own / "trained" / name / f"{k}.png")
+    (own / "own.py").write_text(NET + """
+def shortcut():
+    net = made("healthy")
+    net.module[2].weight.data[1, 16:20] = 2.0
+    return net
+""")  # fmt: skip
+    assert ask("shortcut", "--train", "trained") == 0
+    said = capsys.readouterr().out
+    assert "wrong reason: cold" in said and "1 unit of cold's essence (4) carry" in said
+    page = (own / "made" / "explanation.html").read_text()
+    assert "cold: unit 4, training alone" in page and "trained on" in page
+    assert stored(own)["checked"][0]["units"] == [4]
+
+
+def test_masks_say_what_lies_beside_the_object(own, capsys):
+    for file in (own / "photos").rglob("*.png"):
+        mask = own / "masks" / file.relative_to(own / "photos")
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), 0).save(mask)
+    assert ask("healthy", "--masks", "masks") == 0
+    found = [f for f in stored(own)["findings"] if f["kind"] == "wrong reason"]
+    # No position is in an object, so all evidence lies beside; but so does all of the picture.
+    assert found == [] and all(r["outside"] == r["beside"] == 1 for r in stored(own)["reasons"])
+
+
+def test_a_net_beside_its_repair(own, capsys):
+    assert ask("drowns", "--against", "own:healthy") == 0
+    assert "against own:healthy: 48 of 72 samples are right, and 72 were" in capsys.readouterr().out
+    assert ask("drowns") == 0
+    assert main(["debug", "photos", "--net", "own:healthy", "--against", "made", "--out", "after"]) == 0
+    said = capsys.readouterr().out
+    assert "against own:drowns: 72 of 72 samples are right, and 48 were" in said
+    assert "  repaired: never said: rare; drowning: rare; confusion: rare → warm; mistakes: rare → warm" in said
+    page = (own / "after" / "explanation.html").read_text()
+    assert "Against own:drowns" in page and "never said: rare; drowning: rare" in page
+
+
+@pytest.mark.parametrize(("more", "lesson"), [
+    (["--against", "photos"], "photos holds no debugging report: No such file or directory."),
+    (["--against", "made", "--against-weights", "w.pth"], "--against-weights goes with a net, and --against names a folder."),
+    (["--masks", "nowhere"], "nowhere is no folder. Name one with a picture for each image, white where the object is."),
+    (["--masks", "."], None),
+    (["--train", "nowhere"], "nowhere is no folder. Name a folder with a folder of images for each class."),
+    (["--against", "own:nobody"], "nobody"),
+])  # fmt: skip
+def test_what_else_is_wrong_is_said(own, more, lesson, capsys):
+    (own / "made").mkdir()
+    assert ask("drowns", *more) == (0 if lesson is None else 1)
+    assert lesson is None or lesson in capsys.readouterr().err
+    assert begun(own) == []
 
 
 def test_the_bar_grows_with_what_is_planned():

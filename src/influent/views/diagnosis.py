@@ -110,7 +110,7 @@ def _told(told: Told | None) -> str:
 
 def _steps(report: Report) -> Table:
     """The steps of the preprocessing, changed."""
-    rows = []
+    rows: list[tuple[str | Keyed, ...]] = []
     for one in report.suspects:
         start = (report.name(one.index), f"{one.step}: {one.change}")
         if one.failed:
@@ -133,21 +133,22 @@ def _reasons(report: Report) -> Table:
     order = sorted(
         report.reasons, key=lambda r: (-len(r.why(limits, tests)), -_known(r.shifted), -_known(r.outside), -r.few)
     )
-    rows = [
-        (
-            report.name(r.index), Keyed(str(r.unit), r.unit), Keyed(f"{r.share:.0%}", r.share),
-            Keyed(_or_not(r.shifted, ".2f"), _known(r.shifted)), Keyed(_or_not(r.gone, ".0%"), _known(r.gone)),
-            Keyed(f"{r.few:.0%}", r.few),
-            Keyed(_or_not(r.outside, ".0%"), _known(r.outside)),
-            ", ".join(r.why(limits, tests)) or "nothing wrong seen",
-        )
-        for r in order[:MOST]
-    ]  # fmt: skip
-    columns = {
-        "class": "", "unit": "", "of its evidence": "evidence", "training against held out": "training-alone",
-        "gone": "training-alone", "on a tenth": "few-samples", "beside the object": "beside-the-object",
-        "verdict": "wrong-reason",
-    }  # fmt: skip
+    columns = {"class": "", "unit": "", "of its evidence": "evidence", "on a tenth": "few-samples"}
+    held = any(r.shifted == r.shifted for r in report.reasons)
+    placed = any(r.outside == r.outside for r in report.reasons)
+    columns |= {"training against held out": "training-alone", "gone": "training-alone"} if held else {}
+    columns |= {"beside the object": "beside-the-object"} if placed else {}
+    columns["verdict"] = "wrong-reason"
+    rows: list[list[str | Keyed]] = []
+    for r in order[:MOST]:
+        row: list[str | Keyed] = [report.name(r.index), Keyed(str(r.unit), r.unit), Keyed(f"{r.share:.0%}", r.share)]
+        row += [Keyed(f"{r.few:.0%}", r.few)]
+        row += [
+            Keyed(_or_not(r.shifted, ".2f"), _known(r.shifted)),
+            Keyed(_or_not(r.gone, ".0%"), _known(r.gone)),
+        ] * held
+        row += [Keyed(_or_not(r.outside, ".0%"), _known(r.outside))] * placed
+        rows.append([*row, ", ".join(r.why(limits, tests)) or "nothing wrong seen"])
     caption = f"Essences, unit by unit{f': {MOST} of {len(report.reasons)}' if len(report.reasons) > MOST else ''}"
     return _table(caption, columns, rows)
 
@@ -157,7 +158,7 @@ def _known(value: float) -> float:
 
 
 def _or_not(value: float, form: str) -> str:
-    return format(value, form) if value == value else "not asked"
+    return format(value, form) if value == value else "not known"
 
 
 def _doubts(report: Report, caption: str, side: str) -> Table:
