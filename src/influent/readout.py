@@ -27,7 +27,7 @@ def read_out(units: Tensor, positive: Tensor, seed: int = 0) -> Tensor:
     """
     if units.dim() != 2 or positive.shape != units.shape[:1] or positive.dtype != torch.bool:
         raise QuestionError(
-            f"units are {spell_shape(units)}, positive {spell_shape(positive)}: give [sample, unit], and bools [sample]."
+            f"units are {spell_shape(units)}, positive {spell_shape(positive)}: give [sample, unit], and bools."
         )
     kinds = [positive.nonzero().flatten(), (~positive).nonzero().flatten()]
     if min(map(len, kinds)) < FOLDS:

@@ -249,8 +249,8 @@ def test_a_net_beside_its_repair(own, capsys):
 
 @pytest.mark.parametrize(("more", "lesson"), [
     (["--against", "photos"], "photos holds no debugging report: No such file or directory."),
-    (["--against", "made", "--against-weights", "w.pth"], "--against-weights goes with a net, and --against names a folder."),
-    (["--masks", "nowhere"], "nowhere is no folder. Name one with a picture for each image, white where the object is."),
+    (["--against", "made", "--against-weights", "w.pth"], "--against-weights goes with a net, and --against names"),
+    (["--masks", "nowhere"], "nowhere is no folder. Name one with a picture for each image, white where"),
     (["--masks", "."], None),
     (["--train", "nowhere"], "nowhere is no folder. Name a folder with a folder of images for each class."),
     (["--against", "own:nobody"], "nobody"),

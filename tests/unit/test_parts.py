@@ -30,8 +30,8 @@ class Whole:
 
 
 WHOLE = Whole(
-    torch.tensor([[0.1, float("nan")]], dtype=torch.float64), torch.tensor([3, -1]), (Inner(0.1, "ä"), Inner(2e-310, "")),
-    (7, "seven"), Inner(float("inf"), "x"), {"a.png": "broken"}, False,
+    torch.tensor([[0.1, float("nan")]], dtype=torch.float64), torch.tensor([3, -1]),
+    (Inner(0.1, "ä"), Inner(2e-310, "")), (7, "seven"), Inner(float("inf"), "x"), {"a.png": "broken"}, False,
 )  # fmt: skip
 
 

@@ -73,11 +73,16 @@ def test_a_way_that_is_one_function_has_no_steps(transform):
     assert changes(transform) == []
 
 
+NO_STEP = (
+    "Compose((3, ...)): 3 is no function. A step goes from an RGB PIL picture to another: "
+    "Compose((Blur(2.0), lambda picture: picture.resize((224, 224))))."
+)
+
+
 @pytest.mark.parametrize(("ask", "lesson"), [
     (lambda: inf.Blur(0), "Blur(0): give a width in pixels above 0, Blur(2.0)."),
     (lambda: inf.Blur("2"), "Blur('2'): give a width in pixels above 0, Blur(2.0)."),
-    (lambda: inf.Compose((3,)), "Compose((3, ...)): 3 is no function. A step goes from an RGB PIL picture to another: "
-     "Compose((Blur(2.0), lambda picture: picture.resize((224, 224))))."),
+    (lambda: inf.Compose((3,)), NO_STEP),
 ])  # fmt: skip
 def test_what_is_no_step_is_a_lesson(ask, lesson):
     with pytest.raises(inf.InputError) as error:

@@ -84,7 +84,7 @@ def test_a_step_that_kept_a_net_from_learning_is_named():
 def test_where_there_is_nothing_to_see_no_step_is_accused():
     report = inf.debug(net(False, inf.Blur(3.0)), Pictures(dots=0))
     assert named(report) == [] and len(report.suspects) == 2
-    assert [f.kind for f in report.findings if f.subject == "dots"][0] == "never said"
+    assert next(f.kind for f in report.findings if f.subject == "dots") == "never said"
 
 
 def test_a_step_that_the_net_needs_is_told_and_not_tried():
