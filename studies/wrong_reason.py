@@ -92,7 +92,7 @@ def one(seed: int, photos: list[Image.Image], label: Tensor, names: list[str]) -
         told[name] = {
             **own, "others": others, "accuracy held out": report.accuracy,
             "his recall held out": next(r.recall for r in report.rates if r.index == who),
-            "findings on him": [f.kind for f in report.findings if f.subject == WHO],
+            "findings on him": [f"{f.kind}: {f.subject}" for f in report.findings if f.subject.startswith(WHO)],
             "any": any(f.kind == WRONG_REASON for f in report.findings),
         }  # fmt: skip
         if tint:

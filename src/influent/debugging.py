@@ -93,8 +93,8 @@ def debug_folder(
         (work / REPORT).write_text(report.json, encoding="utf-8")
         record(work, facts, report.lines, {"confusion": report.confusion}, net=weights_hash(net.module))
         title = f"{folder.path.resolve().name}: what {patient.name} gets wrong, and why"
-        causes = [*_causes(net, folder, report), *_wrong(net, patient.train or folder, report)]
-        page = debug_page(title, report, causes, facts, perf_counter() - started)
+        wrong = _wrong(net, patient.train or folder, report)
+        page = debug_page(title, report, _causes(net, folder, report), wrong, facts, perf_counter() - started)
         (work / PAGE).write_text(page, encoding="utf-8")
         seal(work)
     return report

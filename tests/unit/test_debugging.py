@@ -218,7 +218,7 @@ def shortcut():
 """)  # fmt: skip
     assert ask("shortcut", "--train", "trained") == 0
     said = capsys.readouterr().out
-    assert "wrong reason: cold" in said and "1 unit of cold's essence (4) carry" in said
+    assert "wrong reason: cold, training alone" in said and "1 unit of cold's essence (4) carry" in said
     page = (own / "made" / "explanation.html").read_text()
     assert "cold: unit 4, training alone" in page and "trained on" in page
     assert stored(own)["checked"][0]["units"] == [4]

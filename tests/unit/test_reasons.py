@@ -35,7 +35,7 @@ def wrong(report):
 
 def test_a_unit_that_serves_in_training_alone_is_named():
     report = inf.debug(net(), rows(30, torch.zeros(30), 1), "0/channel", train=rows(40, torch.ones(40)))
-    assert wrong(report) == [("class 0", "AUROC of evidence, training against held out")]
+    assert wrong(report) == [("class 0, training alone", "AUROC of evidence, training against held out")]
     (finding,) = [f for f in report.findings if f.kind == WRONG_REASON]
     assert finding.value == 1.0 and "1 unit of class 0's essence (1) carry" in finding.seen
     one = next(r for r in report.reasons if (r.index, r.unit) == (0, 1))
@@ -68,7 +68,7 @@ def test_evidence_on_few_samples_is_named():
     few = torch.zeros(40)
     few[:3] = 30.0
     report = inf.debug(net(), rows(40, few), "0/channel")
-    assert wrong(report) == [("class 0", "share of evidence on a tenth of the samples")]
+    assert wrong(report) == [("class 0, few samples", "share of evidence on a tenth of the samples")]
     one = next(r for r in report.reasons if r.unit == 1)
     assert one.few > 0.8 and set(one.names[:3]) == {"sample 0", "sample 2", "sample 4"}
     even = next(r for r in report.reasons if r.unit == 0)
@@ -93,7 +93,7 @@ def places():
 def test_evidence_beside_the_object_is_named(places):
     made, x, label, left = places
     report = inf.debug(made, [(x, label)], "0/channel", objects=lambda _: left)
-    assert wrong(report) == [("class 0", "share of evidence beside the object")]
+    assert wrong(report) == [("class 0, beside the object", "share of evidence beside the object")]
     found = {r.unit: (r.outside, r.beside) for r in report.reasons if r.index == 0}
     assert found == {0: (0.0, 0.5), 1: (1.0, 0.5)}
 

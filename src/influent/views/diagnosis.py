@@ -193,9 +193,9 @@ def _changed(report: Report) -> Table:
 
 
 def debug_page(
-    title: str, report: Report, causes: Sequence[Cause], facts: dict[str, str], seconds: float
-) -> str:  # fmt: skip
-    """The HTML: findings, then the tables and the map of confusions, and pictures of mistakes by their cause."""
+    title: str, report: Report, causes: Sequence[Cause], wrong: Sequence[Cause], facts: dict[str, str], seconds: float
+) -> str:
+    """The HTML: findings, then the tables and the map of confusions, pictures of mistakes by cause and wrong reasons."""
     heat = confusion_map(report)
     values: dict[str, Any] = {
         "tables": {name: table.html() if table.rows else "" for name, table in tables(report).items()},
@@ -204,7 +204,7 @@ def debug_page(
         "told": {kind for kind in KINDS if any(f.kind == kind for f in report.findings)}, "spelt": _spelt,
     }  # fmt: skip
     return rendered(
-        "debug.html", title=title, report=report, causes=causes, facts=facts, left_out=report.left_out,
+        "debug.html", title=title, report=report, causes=causes, wrong=wrong, facts=facts, left_out=report.left_out,
         seconds=seconds, **values,
     )  # fmt: skip
 
