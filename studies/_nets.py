@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -25,7 +24,3 @@ def kept(name: str, made: nn.Module, train: Callable[[], nn.Module]) -> nn.Modul
     write_whole(file, save(weights))
     return net.eval()
 
-
-def several_threads() -> None:
-    """One thread for each process: small nets are slower on two."""
-    torch.set_num_threads(1)

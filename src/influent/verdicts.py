@@ -233,7 +233,8 @@ def of_reasons(report: Report, checked: Checked) -> Iterator[Finding]:
         said = f"{many(len(units), 'unit')} of {name}'s essence ({few([one.unit for one in units])})"
         statistic, value, threshold, seen, calibration = _why(report, worst, why, units, tests)
         yield Finding(
-            WRONG_REASON, f"{name}, {why}", f"{said} {seen} {_silenced(name, checked)}", statistic, value, threshold, calibration,
+            WRONG_REASON, f"{name}, {why}", f"{said} {seen} {_silenced(name, checked)}", statistic, value, threshold,
+            calibration,
             "Sure that the evidence is there; whether that is a wrong reason is yours to say: look at the samples.",
             f"Look at the samples that fire them most, {', '.join(worst.names[:2])}: is what these units see a part of "
             f"{name}? If not, take it out of the training data, or vary it there.",

@@ -189,7 +189,9 @@ def test_without_data(study, monkeypatch, capsys, tmp_path, name):
     assert "/labels.tsv in it." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["saturation", "experts", "experts_grid", "influence_grid"])
+@pytest.mark.parametrize(
+    "name", ["saturation", "experts", "experts_grid", "influence_grid", "adversarial", "wrong_reason"]
+)
 def test_without_weights(study, monkeypatch, capsys, name):
     monkeypatch.delenv("INFLUENT_DATA", raising=False)
     assert study(name).main([]) == 2
@@ -245,3 +247,50 @@ def test_the_plateau_is_the_fewest_units_near_the_best_recall(study):
     assert study("experts_grid").numbers(grid)["plateau"] == {
         "units": 2, "alpha": 2, "beta": 0, "recall": pytest.approx(0.91), "precision": 1.0,
     }  # fmt: skip
+
+
+# Debugging reports
+
+
+def test_photographs_of_a_grade_have_its_lesions_and_are_drawn_anew_by_seed(study):
+    fundus = study("_fundus")
+    x, grade = fundus.drawn({0: 3, 1: 2, 4: 1}, seed=1)
+    assert x.shape == (6, 3, 96, 96) and sorted(grade.tolist()) == [0, 0, 0, 1, 1, 4]
+    again, other = (fundus.drawn({0: 3, 1: 2, 4: 1}, seed=s)[0] for s in (1, 2))
+    assert torch.equal(x, again) and not torch.equal(x, other)
+    assert fundus.NESTED[4] == (0, 1, 2, 3) and fundus.ALONE[4] == (3,) and fundus.NESTED[0] == fundus.ALONE[0] == ()
+
+
+def test_a_blur_leaves_little_of_the_smallest_lesions(study):
+    """One photograph with dots and without: what differs, but for the noise of single pixels."""
+    fundus = study("_fundus")
+    largest = []
+    for steps in ((), (inf.Blur(2.0),)):
+        way = inf.PixelTransform((0.0,) * 3, (1.0,) * 3, see=inf.Compose(steps))
+        shots = [way(fundus.pictures(fundus.drawn({1: 1}, 0, {1: kinds})[0])[0]) for kinds in ((0,), ())]
+        largest.append(float((shots[0] - shots[1]).abs().max()))
+    assert largest[0] > 30 and largest[1] < 8
+
+
+def test_a_background_is_half_pink_outside_of_the_head(study):
+    faces = study("_faces")
+    photo = faces.tinted(Image.new("RGB", (100, 100), (0, 100, 0)))
+    assert photo.getpixel((50, 50)) == (0, 100, 0)
+    corner = photo.getpixel((0, 0))
+    assert all(abs(c - (p + g) / 2) <= 1 for c, p, g in zip(corner, faces.PINK, (0, 100, 0), strict=True))
+
+
+def test_a_net_that_was_trained_is_not_trained_again(study, monkeypatch, tmp_path):
+    nets = study("_nets")
+    monkeypatch.setattr(nets, "NETS", tmp_path)
+    one = nets.kept("one", nn.Linear(2, 2), lambda: nn.Linear(2, 2))
+
+    def refuse():
+        raise AssertionError("it was there")
+
+    assert torch.equal(nets.kept("one", nn.Linear(2, 2), refuse).weight, one.weight)
+
+
+def test_rates_have_intervals(study):
+    reports = study("_reports")
+    assert reports.spelt(reports.rate([True] * 19 + [False])) == "19 of 20 (76% to 99%)"

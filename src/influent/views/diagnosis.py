@@ -195,7 +195,7 @@ def _changed(report: Report) -> Table:
 def debug_page(
     title: str, report: Report, causes: Sequence[Cause], wrong: Sequence[Cause], facts: dict[str, str], seconds: float
 ) -> str:
-    """The HTML: findings, then the tables and the map of confusions, pictures of mistakes by cause and wrong reasons."""
+    """The HTML: findings, then the tables and the map of confusions, pictures of mistakes and of wrong reasons."""
     heat = confusion_map(report)
     values: dict[str, Any] = {
         "tables": {name: table.html() if table.rows else "" for name, table in tables(report).items()},
