@@ -23,4 +23,3 @@ def kept(name: str, made: nn.Module, train: Callable[[], nn.Module]) -> nn.Modul
     weights: dict[str, Tensor] = {key: value.contiguous() for key, value in net.state_dict().items()}
     write_whole(file, save(weights))
     return net.eval()
-

@@ -41,7 +41,7 @@ LAYERS = [
     {"ledger"},
     {"stream"},
     {"ask"},
-    {"ablation", "monotone"},
+    {"shards", "ablation", "monotone"},
     {
         "presets",
         "store",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from .attribution import NOT_FULL, Attribution, Examples, Gap, Question
 from .cut import Cut, as_cut
 from .distribution import Distribution
 from .errors import QuestionError
-from .ledger import Ledger, identity
+from .ledger import SHARD, Ledger, identity
 from .measures import Ruled, by_rule, contribution, gradient, rule_of
 from .nets import Net, as_net
 from .probe import Cost
@@ -62,6 +63,37 @@ def influence(
     >>> bool((a.values[0] == linear.weight[1]).all())
     True
     """
+    ask = prepared(net, at, of, over, measure, chunk, progress, ledger)
+    jobs, cuts, words, measures = ask.jobs, ask.cuts, ask.words, ask.measures
+    sweeps = {rule: _run(job, over, chunk, progress or (lambda points: None), ask.ledger) for rule, job in jobs.items()}
+
+    def answer(c: int, o: int, m: int) -> Attribution:
+        first = sum(len(w.quantities) if isinstance(w, Classes) else 1 for w in words[:o])
+        question, rule = Question(cuts[c], words[o], over, measures[m]), rule_of(measures[m])
+        return _attribution(jobs[rule], sweeps[rule], question, first, len(by_rule(measures[:m]).get(rule, [])))
+
+    def by_measure(c: int, o: int) -> Any:
+        return _nested(measure, _listed(measure, "measure"), lambda m: answer(c, o, m))
+
+    return _nested(at, _listed(at, "at"), lambda c: _nested(of, _listed(of, "of"), lambda o: by_measure(c, o)))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question whose words have been looked at: its cuts, quantities and measures, a job for each backward rule."""
+
+    cuts: tuple[Cut, ...]
+    words: tuple[Quantity | Classes, ...]
+    measures: tuple[Measure, ...]
+    jobs: dict[Any, Job]
+    ledger: Ledger | None
+
+
+def prepared(
+    net: Net | nn.Module, at: Any, of: Any, over: Distribution, measure: Any, chunk: int,
+    progress: Callable[[int], None] | None, ledger: str | os.PathLike[str] | None, size: int = SHARD,
+) -> Asked:  # fmt: skip
+    """The words of a question, checked before anything is run; `size` is how many blocks a shard has. Errors as above."""
     net = as_net(net)
     if not isinstance(over, Distribution):
         raise QuestionError(f"over= is a {type(over).__name__}, not a distribution. For one input: over=Point(x).")
@@ -73,7 +105,7 @@ def influence(
             raise QuestionError(
                 f"measure={m!r} is no measure. Type inf.gradient, inf.contribution, or a function of Evidence."
             )
-    words = [o if isinstance(o, Classes) else as_quantity(o) for o in ofs]
+    words = tuple(o if isinstance(o, Classes) else as_quantity(o) for o in ofs)
     columns = [q for o in words for q in (o.quantities if isinstance(o, Classes) else (o,))]
     cuts, bound = tuple(map(as_cut, ats)), tuple(q.bind(net) for q in columns)
     jobs = {rule: Job(net, cuts, bound, tuple(group)) for rule, group in by_rule(measures).items()}
@@ -81,17 +113,13 @@ def influence(
     if ledger is not None:
         if len(jobs) > 1:
             raise QuestionError("A ledger keeps what one sweep gives, and these measures take a sweep for each rule.")
-        known = Ledger(
-            Path(ledger), identity([Question(c, w, over, m) for c in cuts for w in words for m in measures], net)
-        )
-    sweeps = {rule: _run(job, over, chunk, progress or (lambda points: None), known) for rule, job in jobs.items()}
-
-    def answer(c: int, o: int, m: int) -> Attribution:
-        first = sum(len(w.quantities) if isinstance(w, Classes) else 1 for w in words[:o])
-        question, rule = Question(cuts[c], words[o], over, measures[m]), rule_of(measures[m])
-        return _attribution(jobs[rule], sweeps[rule], question, first, len(by_rule(measures[:m]).get(rule, [])))
-
-    return _nested(at, ats, lambda c: _nested(of, ofs, lambda o: _nested(measure, measures, lambda m: answer(c, o, m))))
+        if len(over.parts) > 1 or over.parts[0][1].data is None:
+            raise QuestionError(
+                "A ledger keeps the blocks of one data set: over=Dataset(folder), or a path or ball on it."
+            )
+        questions = [Question(c, w, over, m) for c in cuts for w in words for m in measures]
+        known = Ledger(Path(ledger), identity(questions, net), size)
+    return Asked(cuts, words, tuple(measures), jobs, known)
 
 
 def check_chunk(chunk: int) -> None:
@@ -131,8 +159,6 @@ def _run(
         for weight, part in over.parts
         for own, one in ([(1.0, part)] if part.data is not None else part.resolve(job.net).parts)
     ]
-    if ledger is not None and (len(elementary) > 1 or elementary[0][1].data is None):
-        raise QuestionError("A ledger keeps the blocks of one data set: over=Dataset(folder), or a path or ball on it.")
     parts: list[tuple[float, Part]] = [
         (weight, Sweep(job, one, chunk, progress).run())
         if one.data is None

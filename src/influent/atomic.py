@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from .errors import StoreError
@@ -19,6 +20,45 @@ def write_whole(file: str | os.PathLike[str], data: bytes) -> Path:
     ...     write_whole(Path(folder) / "new" / "a.txt", b"whole").read_bytes()
     b'whole'
     """
+    _write(file, data, os.replace)
+    return Path(file)
+
+
+def write_once(file: str | os.PathLike[str], data: bytes) -> bool:
+    """Write a file in one step, if it is not there; what stands there stays. Whether it was written.
+
+    Of several that write at once one alone does. Errors: `StoreError` where it cannot be written.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_once(Path(folder) / "a", b"1"), write_once(Path(folder) / "a", b"2"), (Path(folder) / "a").read_bytes()
+    (True, False, b'1')
+    """
+    try:
+        _write(file, data, _linked)
+    except _ThereError:
+        return False
+    return True
+
+
+class _ThereError(Exception):
+    """The place is taken."""
+
+
+def _linked(draft: str, place: Path) -> None:
+    """A second name for a file, if nothing has that name."""
+    try:
+        os.link(draft, place)
+    except FileExistsError:
+        if place.is_dir():
+            raise
+        raise _ThereError from None
+    except OSError:  # a file system without links
+        if place.exists():
+            raise _ThereError from None
+        os.replace(draft, place)
+
+
+def _write(file: str | os.PathLike[str], data: bytes, put: Callable[[str, Path], None]) -> None:
     place = Path(file)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -28,11 +68,9 @@ def write_whole(file: str | os.PathLike[str], data: bytes) -> Path:
                 draft.flush()
                 os.fsync(draft.fileno())
                 os.chmod(draft.name, 0o644)
-                os.replace(draft.name, place)
-            except BaseException:
+                put(draft.name, place)
+            finally:
                 with contextlib.suppress(OSError):
                     os.unlink(draft.name)
-                raise
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error.strerror or error}. Is the disk full?") from error
-    return place

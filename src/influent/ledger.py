@@ -1,13 +1,19 @@
-"""Partial results on disk: one file each, whole or not at all, refused where it answers another question."""
+"""Partial results on disk: one file a shard, whole or not at all, refused where it answers another question.
+
+A shard is a range of the fixed blocks of a data set. Its file holds the nodes of the tree in which blocks are added up
+(`influent.partial.Fold`), so that any cover of all blocks by shards, made anywhere and in any order, gives the sum that
+one pass gives, to the last bit.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +22,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .atomic import write_whole
+from .atomic import write_once, write_whole
 from .attribution import Question
 from .errors import InfluentWarning, StoreError
 from .nets import Net, weights_hash
-from .partial import Moments, Partial, Row
+from .partial import Moments, Node, Partial, Row
+from .samples import Folder, Source
 
-SCHEMA = 1
+SCHEMA = 2
+SHARD = 8
+"""Blocks of a shard, where nothing else is said."""
+LISTING = "data.tsv"
 _TENSORS = ("total", "squares", "best", "best_values")
+_NAME = re.compile(r"blocks-(\d{8})-(\d{8})\.safetensors")
 
 
 def identity(questions: Sequence[Question], net: Net) -> dict[str, str]:
-    """What a partial belongs to: the four words as text, data by its checksum, and the checksum of the net's weights.
+    """What a shard belongs to: the four words as text, data by its checksum, and the checksum of the net's weights.
 
     >>> from torch import nn
     >>> from influent import INPUT, Class, Point, gradient
@@ -40,99 +51,196 @@ def identity(questions: Sequence[Question], net: Net) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What a pass learns of its cuts and quantities, by their places in the question: the same for every block.
+
+    `axes [cut]` are the names of neuron axes; `full [cut][of]`, whether all paths cross the cut; `dtypes [cut][of]
+    [measure]`, the types of results.
+    """
+
+    axes: tuple[tuple[str, ...] | None, ...] = ()
+    full: tuple[tuple[bool, ...], ...] = ()
+    dtypes: tuple[tuple[tuple[str, ...], ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The blocks from `start` to before `stop`: their nodes, and the facts, which are empty where no sample was."""
+
+    start: int
+    stop: int
+    nodes: tuple[Node, ...]
+    facts: Facts = field(default_factory=Facts)
+
+
+@dataclass(frozen=True)
 class Ledger:
-    """The partials of a data set's blocks in a folder: what is there is not computed again."""
+    """The shards of a data set in a folder: what is there is not computed again.
+
+    `about` says what they belong to, `size` is how many blocks a new shard has.
+    """
 
     folder: Path
     about: Mapping[str, str]
+    size: int = SHARD
 
-    def file(self, block: int) -> Path:
-        """Where the partial of a block stands."""
-        return self.folder / f"block-{block:08}.safetensors"
+    def file(self, start: int, stop: int) -> Path:
+        """Where a shard stands."""
+        return self.folder / f"blocks-{start:08}-{stop:08}.safetensors"
 
-    def known(self, block: int) -> Partial | None:
-        """The partial of a block, or None where it must be computed; a damaged one is named and computed again."""
-        if not self.file(block).exists():
+    def ranges(self) -> list[tuple[int, int]]:
+        """The ranges of blocks that have a file, by their start, the longer first."""
+        found = []
+        for file in self.folder.iterdir() if self.folder.is_dir() else ():
+            if match := _NAME.fullmatch(file.name):
+                found.append((int(match[1]), int(match[2])))
+        return sorted(found, key=lambda r: (r[0], -r[1]))
+
+    def plan(self, blocks: int) -> Iterator[tuple[int, int, bool]]:
+        """All blocks in ranges `(start, stop, known)`: those that have a file, and between them new ones to compute."""
+        start, known = 0, [r for r in self.ranges() if r[1] <= blocks]
+        while start < blocks:
+            here = next((r for r in known if r[0] == start), None)
+            if here is not None:
+                yield (*here, True)
+                start = here[1]
+                continue
+            # New shards end at multiples of their size, so that who computes which does not depend on what is there.
+            stop = min([blocks, (start // self.size + 1) * self.size, *(r[0] for r in known if r[0] > start)])
+            yield start, stop, False
+            start = stop
+
+    def known(self, start: int, stop: int) -> Shard | None:
+        """A shard, or None where it must be computed; a damaged one is named, put aside, and computed again."""
+        file = self.file(start, stop)
+        if not file.exists():
             return None
         try:
-            return read_partial(self.file(block), self.about)
+            return read_shard(file, self.about)
         except DamagedError as error:
             warnings.warn(str(error), InfluentWarning, stacklevel=2)
+            file.unlink(missing_ok=True)
             return None
 
-    def keep(self, block: int, partial: Partial) -> None:
-        """Write the partial of a block down."""
-        write_partial(partial, self.file(block), self.about)
+    def keep(self, shard: Shard) -> None:
+        """Write a shard down, once: what is there already stays."""
+        write_shard(shard, self.file(shard.start, shard.stop), self.about)
+
+    def check_data(self, source: Source) -> None:
+        """Write down which files the data are, or refuse a folder that changed since, with what changed.
+
+        Errors: `StoreError`.
+        """
+        if not isinstance(source, Folder):
+            return
+        here = {file: size for file, size in source.sizes}
+        place = self.folder / LISTING
+        if not place.exists():
+            write_whole(place, "".join(f"{file}\t{size}\n" for file, size in here.items()).encode())
+            return
+        lines = [line.rpartition("\t") for line in place.read_text(encoding="utf-8").splitlines()]
+        there = {file: int(size) for file, _, size in lines}
+        changed = {
+            "new": [f for f in here if f not in there], "gone": [f for f in there if f not in here],
+            "of another size": [f for f in here if f in there and here[f] != there[f]],
+        }  # fmt: skip
+        told = [f"{len(files)} {word} ({', '.join(files[:3])})" for word, files in changed.items() if files]
+        if told:
+            raise StoreError(
+                f"{source.path} has changed since {self.folder} was begun: {'; '.join(told)}. Parts of two data sets do "
+                f"not add up. Put the files back, or remove {self.folder} and begin anew."
+            )
 
 
 class DamagedError(StoreError):
-    """A partial that cannot be read, whosever it is."""
+    """A shard that cannot be read, whosever it is."""
 
 
-def write_partial(partial: Partial, file: str | os.PathLike[str], about: Mapping[str, str]) -> Path:
-    """Write a partial with what it belongs to (`identity`) as one safetensors file, in one step.
+def write_shard(shard: Shard, file: str | os.PathLike[str], about: Mapping[str, str]) -> bool:
+    """Write a shard with what it belongs to (`identity`) as one safetensors file, in one step; False if it is there.
 
     Errors: `StoreError` where rows are not named by numbers or text, and where the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
+    nodes = [_told(node, f"{k}/", tensors) for k, node in enumerate(shard.nodes)]
+    words = {
+        "schema": SCHEMA, "about": dict(about), "start": shard.start, "stop": shard.stop, "nodes": nodes,
+        "facts": vars(shard.facts),
+    }  # fmt: skip
+    text = json.dumps(words, ensure_ascii=False)
+    metadata = {"influent": text, "sha256": _digest(text, tensors)}
+    return write_once(file, save(tensors, metadata=metadata))
+
+
+def _told(node: Node, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """A node as JSON, its tensors put beside under `prefix`."""
     rows: list[dict[str, Any]] = []
-    for r, (name, row) in enumerate(partial.rows.items()):
+    for r, (name, row) in enumerate(node.partial.rows.items()):
         if not isinstance(name, str | int | bool):
             raise StoreError(f"The row {name!r} is no number and no text: name rows so, and the partial can be stored.")
         places = []
         for (c, q, m), moments in row.moments.items():
             places.append([c, q, m, moments.count, moments.weight, moments.weight2])
-            for field in _TENSORS:
-                if (value := getattr(moments, field)) is not None:
-                    tensors[f"{r}/{c}.{q}.{m}/{field}"] = value.detach().cpu().contiguous().clone()
-        tensors[f"{r}/change"], tensors[f"{r}/residual"] = row.change.clone(), row.residual.clone()
+            for key in _TENSORS:
+                if (value := getattr(moments, key)) is not None:
+                    tensors[f"{prefix}{r}/{c}.{q}.{m}/{key}"] = value.detach().cpu().contiguous().clone()
+        tensors[f"{prefix}{r}/change"], tensors[f"{prefix}{r}/residual"] = row.change.clone(), row.residual.clone()
         rows.append({"name": name, "places": places})
-    words = {
-        "schema": SCHEMA, "about": dict(about), "rows": rows, "left_out": partial.left_out,
+    partial = node.partial
+    return {
+        "level": node.level, "place": node.place, "rows": rows, "left_out": partial.left_out,
         "names": [[index, name] for index, name in partial.names.items()], "samples": partial.samples,
-        "sha256": _digest(tensors),
     }  # fmt: skip
-    return write_whole(file, save(tensors, metadata={"influent": json.dumps(words, ensure_ascii=False)}))
 
 
-def read_partial(file: str | os.PathLike[str], about: Mapping[str, str]) -> Partial:
-    """A partial as it was written, if it belongs to what `about` says.
+def read_shard(file: str | os.PathLike[str], about: Mapping[str, str]) -> Shard:
+    """A shard as it was written, if it belongs to what `about` says.
 
     Errors: `StoreError` for a file that is missing, damaged, of another format, or of another question, net or data,
     with what differs.
     """
     try:
         with safe_open(file, framework="pt") as stored:
-            words = json.loads((stored.metadata() or {})["influent"])
+            metadata = stored.metadata() or {}
+            text, digest = metadata["influent"], metadata.get("sha256")
             names = stored.keys()
             tensors = {name: stored.get_tensor(name) for name in names}
-        schema, digest = words["schema"], words["sha256"]
+        words = json.loads(text)
+        schema = words["schema"]
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise DamagedError(f"{file} is no partial result, or damaged: {error}. It is made again.") from None
     if schema != SCHEMA:
         raise StoreError(f"{file} is of format {schema}, and this version reads format {SCHEMA}. Update influent.")
-    if digest != _digest(tensors):
+    if digest != _digest(text, tensors):
         raise DamagedError(f"{file} is damaged: its numbers are not those that were written. It is made again.")
     for word, here in about.items():
         if (there := words["about"].get(word)) != here:
             raise StoreError(f"{file} belongs to another {word}: {there} and not {here}. Name another folder.")
-    return Partial(
-        dict(_row(tensors, r, said) for r, said in enumerate(words["rows"])),
-        words["left_out"], {int(index): name for index, name in words["names"]}, words["samples"],
-    )  # fmt: skip
+    nodes = tuple(_node(said, f"{k}/", tensors) for k, said in enumerate(words["nodes"]))
+    facts = words["facts"]
+    return Shard(words["start"], words["stop"], nodes, Facts(
+        tuple(names and tuple(names) for names in facts["axes"]), tuple(map(tuple, facts["full"])),
+        tuple(tuple(map(tuple, column)) for column in facts["dtypes"]),
+    ))  # fmt: skip
 
 
-def _row(tensors: Mapping[str, Tensor], r: int, said: Mapping[str, Any]) -> tuple[Any, Row]:
+def _node(said: Mapping[str, Any], prefix: str, tensors: Mapping[str, Tensor]) -> Node:
+    rows = dict(_row(tensors, f"{prefix}{r}", row) for r, row in enumerate(said["rows"]))
+    names = {int(index): name for index, name in said["names"]}
+    return Node(said["level"], said["place"], Partial(rows, said["left_out"], names, said["samples"]))
+
+
+def _row(tensors: Mapping[str, Tensor], prefix: str, said: Mapping[str, Any]) -> tuple[Any, Row]:
     moments = {}
     for c, q, m, count, weight, weight2 in said["places"]:
-        own = {field: tensors.get(f"{r}/{c}.{q}.{m}/{field}") for field in _TENSORS}
+        own = {key: tensors.get(f"{prefix}/{c}.{q}.{m}/{key}") for key in _TENSORS}
         total = own.pop("total")
         moments[c, q, m] = Moments(count, weight, weight2, torch.zeros(()) if total is None else total, **own)
-    return said["name"], Row(moments, tensors[f"{r}/change"], tensors[f"{r}/residual"])
+    return said["name"], Row(moments, tensors[f"{prefix}/change"], tensors[f"{prefix}/residual"])
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")

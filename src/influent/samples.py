@@ -92,7 +92,10 @@ class Source(ABC):
         """Samples in their order, as many at a time as is convenient; what cannot be read goes into `left_out`."""
 
     def blocks(self, net: Net, size: int, left_out: LeftOut) -> Iterator[Samples]:
-        """The same samples, `size` at a time, whatever the batches they came in; the last block may be smaller."""
+        """The same samples in fixed blocks: number k has those of the indices k · size to (k + 1) · size − 1.
+
+        Whatever the batches they came in. A block is smaller by what could not be read, and is left out without any.
+        """
         waiting: list[Samples] = []
         shape: torch.Size | None = None
         for part in self.samples(net, size, left_out):
@@ -103,12 +106,12 @@ class Source(ABC):
                     "samples of a data set have one shape. Resize them in the transform."
                 )
             whole = _finite(part, left_out)
-            waiting.append(whole)
-            while sum(map(len, waiting)) >= size:
-                joined = Samples.cat(waiting)
-                yield joined[range(size)]
-                waiting = [joined[range(size, len(joined))]]
-        if sum(map(len, waiting)):
+            for number in (whole.index // size).unique_consecutive().tolist():
+                if waiting and int(waiting[0].index[0]) // size != number:
+                    yield Samples.cat(waiting)
+                    waiting = []
+                waiting.append(whole[(whole.index // size == number).nonzero().flatten().tolist()])
+        if waiting:
             yield Samples.cat(waiting)
 
     def __repr__(self) -> str:
@@ -183,6 +186,12 @@ class Folder(Source):
         listing = "\n".join(f"{file}\t{name}" for file, name in self.files)
         said = f"{self.path.resolve().name}: {len(self.files)} images"
         return Stored(hashlib.sha256(listing.encode()).hexdigest()[:16], said)
+
+    @property
+    def sizes(self) -> list[tuple[str, int]]:
+        """Every file with its size in bytes, -1 where it is missing."""
+        places = ((file, self.path / file) for file, _ in self.files)
+        return [(file, place.stat().st_size if place.exists() else -1) for file, place in places]
 
     def classes(self, net: Net) -> dict[str, int]:
         """The index of each class by its name in the folder.
@@ -260,6 +269,11 @@ class Batches(Source):
             digest = hashlib.sha256(repr(plain(self.batches)).encode()).hexdigest()[:16]
             return Stored(digest, f"{len(self.batches)} batches")
         return Stored(f"at {id(self.batches):x}", type(self.batches).__name__)
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many samples each batch has. Errors: `InputError` for what is no batch."""
+        return [len(_split(batch, f"Batch {number}")[0]) for number, batch in enumerate(self.batches)]
 
     def samples(self, net: Net, size: int, left_out: LeftOut) -> Iterator[Samples]:
         first = 0

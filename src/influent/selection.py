@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from .errors import QuestionError
 from .nets import Net
-from .samples import Folder, Indexed, LeftOut, Samples, Source
+from .samples import Batches, Folder, Indexed, LeftOut, Samples, Source
 from .shapes import Stored
 
 
@@ -43,15 +44,35 @@ def split(source: Source, size: int) -> Iterator[Source]:
     >>> [len(part.rows) for part in split(Indexed(list(range(5))), 2)]
     [2, 2, 1]
     """
-    if isinstance(source, Folder):
-        for k in range(0, len(source.files), size):
-            yield replace(_chosen(source, range(k, min(k + size, len(source.files)))), first=k)
-    elif isinstance(source, Indexed):
-        for k in range(0, len(source.rows), size):
-            rows = range(k, min(k + size, len(source.rows)))
-            yield Indexed(torch.utils.data.Subset(source.rows, rows), first=k)
+    if isinstance(source, Folder | Indexed):
+        yield from (between(source, k, k + size) for k in range(0, length(source) or 0, size))
     else:
         yield source
+
+
+def length(source: Source) -> int | None:
+    """How many samples there are, those included that cannot be read; None where only going through them tells."""
+    if isinstance(source, Folder):
+        return len(source.files)
+    if isinstance(source, Batches) and isinstance(source.batches, list | tuple):
+        return sum(source.sizes)
+    return len(source.rows) if isinstance(source, Indexed) else None
+
+
+def between(source: Source, start: int, stop: int) -> Source:
+    """The samples number `start` to `stop` − 1 of a folder, a data set with an index or a list, under their numbers.
+
+    >>> [s.index.tolist() for s in between(Indexed(torch.zeros(5, 2)), 3, 9).samples(Net(torch.nn.Identity()), 2, {})]
+    [[3], [4]]
+    """
+    if isinstance(source, Folder):
+        return replace(_chosen(source, range(start, min(stop, len(source.files)))), first=start)
+    if isinstance(source, Indexed):
+        rows = range(start, min(stop, len(source.rows)))
+        return Indexed(torch.utils.data.Subset(source.rows, rows), first=start)
+    if isinstance(source, Batches) and isinstance(source.batches, list | tuple):
+        return _Selected(source, tuple(range(start, stop)))
+    raise QuestionError(f"{source!r} has no index: its samples cannot be read from {start} on.")
 
 
 @dataclass(frozen=True, repr=False)

@@ -14,12 +14,13 @@ from .cut import Cut
 from .dataset import Dataset
 from .distribution import Distribution
 from .distributions import Line, Point
-from .errors import InfluentWarning, InputError
-from .ledger import Ledger
-from .partial import Moments, Partial, Row
+from .errors import InfluentWarning, InputError, QuestionError
+from .ledger import Facts, Ledger, Shard
+from .partial import Fold, Moments, Node, Partial, Row
 from .probe import Cost
 from .rows import Key
-from .samples import Folder, LeftOut, Samples, known_source, spell_left_out, warn_left_out
+from .samples import Folder, LeftOut, Samples, Source, known_source, spell_left_out, warn_left_out
+from .selection import between, length
 from .shapes import per_point
 from .sweep import Job, Sweep
 
@@ -50,7 +51,7 @@ class Means:
 class Stream:
     """One distribution over a data set, gone through once: what `Sweep` is for inputs that are at hand.
 
-    Each block's samples are counted alone, in float64, and the blocks are added up in their order.
+    Each block's samples are counted alone, in float64, and the blocks are added up as the nodes of a tree.
     """
 
     job: Job
@@ -63,6 +64,7 @@ class Stream:
     cost: Cost = field(default_factory=Cost)
     dtypes: dict[tuple[Cut, int, int], torch.dtype] = field(default_factory=dict)
     ledger: Ledger | None = None
+    left_out: LeftOut = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[Any, ...]:
@@ -115,31 +117,89 @@ class Stream:
 
     def run(self) -> Stream:
         """Everything, once; or until the rows are as stable as was asked for."""
-        left_out: LeftOut = {}
-        looked = met = 0
-        blocks = known_source(self.data.source).blocks(self.job.net, self.data.block, left_out)
-        for number, samples in enumerate(blocks):
-            self.partial = self.partial.merge(self._found(number, samples))
+        fold, until = Fold(), self.data.until
+        looked = met = samples = 0
+        for node in self._nodes():
+            fold.extend([node])
+            samples += node.partial.samples
             # Looked at when there is a quarter more, and believed the second time: who looks often, sees it by chance.
-            if self.data.until is not None and self.partial.samples >= 1.25 * looked:
-                looked = self.partial.samples
+            if until is not None and samples and samples >= 1.25 * looked:
+                self.partial, looked = fold.total, samples
                 met = met + 1 if self._is_met() else 0
                 if met == 2:
                     break
-        self.partial = replace(self.partial, left_out=left_out)
-        self._report(met == 2 or self.data.until is None)
+        self.partial = replace(fold.total, left_out=fold.total.left_out | self.left_out)
+        self._report(met == 2 or until is None)
         return self
 
-    def _found(self, number: int, samples: Samples) -> Partial:
-        """What a block gives: from the ledger, where it is known there; the first always anew, for axes and types."""
-        known = self.ledger.known(number) if self.ledger is not None and number else None
-        if known is not None:
-            self.progress(len(samples))
-            return known
-        partial = self._block(samples)
-        if self.ledger is not None:
-            self.ledger.keep(number, partial)
-        return partial
+    def _nodes(self) -> Iterator[Node]:
+        """Blocks, or sums of some, in their order: from the ledger what is known there, and the rest out of the net."""
+        source = known_source(self.data.source)
+        count = length(source)
+        if self.ledger is None:
+            yield from self._leaves(source, 0, None if count is None else self._blocks(count), self.left_out)
+            return
+        if count is None:
+            raise QuestionError(
+                "A ledger keeps parts of data that can be read part by part: a folder, a list of batches, or a data set "
+                "with an index. Give Dataset(folder), or a torch Dataset in place of its loader."
+            )
+        self.ledger.check_data(source)
+        for start, stop, known in self.ledger.plan(self._blocks(count)):
+            yield from self.shard(start, stop, known).nodes
+
+    def _blocks(self, samples: int) -> int:
+        return -(-samples // self.data.block)
+
+    def shard(self, start: int, stop: int, known: bool = False) -> Shard:
+        """A range of blocks: read from the ledger where it is `known` there, else computed and written down."""
+        ledger, source = self.ledger, known_source(self.data.source)
+        found = ledger.known(start, stop) if ledger is not None and known else None
+        if found is None:
+            part = between(source, start * self.data.block, stop * self.data.block)
+            left_out: LeftOut = {}
+            nodes = list(self._leaves(part, start, stop, left_out))
+            nodes[-1] = replace(nodes[-1], partial=replace(nodes[-1].partial, left_out=left_out))
+            # With `until`, each block stays by itself: a pass may stop behind any of them.
+            if self.data.until is None:
+                fold = Fold()
+                fold.extend(nodes)
+                nodes = fold.nodes
+            found = Shard(start, stop, tuple(nodes), self._facts())
+            if ledger is not None:
+                ledger.keep(found)
+        else:
+            self._learn(found.facts)
+            self.progress(sum(node.partial.samples for node in found.nodes))
+        return found
+
+    def _leaves(self, source: Source, start: int, stop: int | None, left_out: LeftOut) -> Iterator[Node]:
+        """Every block from `start` to before `stop`, one without a sample that can be read, too."""
+        following = start
+        for samples in source.blocks(self.job.net, self.data.block, left_out):
+            number = int(samples.index[0]) // self.data.block
+            yield from (Node(0, k, Partial()) for k in range(following, number))
+            yield Node(0, number, self._block(samples))
+            following = number + 1
+        yield from (Node(0, k, Partial()) for k in range(following, following if stop is None else stop))
+
+    def _facts(self) -> Facts:
+        """What has been learned of cuts and quantities, by their places."""
+        cuts, of, measures = self.job.at, range(len(self.job.of)), range(len(self.job.measures))
+        if not self.dtypes:
+            return Facts()
+        return Facts(
+            tuple(self.axes[cut] for cut in cuts), tuple(tuple(self.full.get((c, q), False) for q in of) for c in cuts),
+            tuple(tuple(tuple(str(self.dtypes[c, q, m])[6:] for m in measures) for q in of) for c in cuts),
+        )  # fmt: skip
+
+    def _learn(self, facts: Facts) -> None:
+        """The same, from a shard that was computed elsewhere."""
+        for c, (axes, full, dtypes) in enumerate(zip(facts.axes, facts.full, facts.dtypes, strict=True)):
+            cut = self.job.at[c]
+            self.axes[cut] = axes
+            self.full |= {(cut, q): one and self.full.get((cut, q), True) for q, one in enumerate(full)}
+            self.dtypes |= {(cut, q, m): getattr(torch, n) for q, row in enumerate(dtypes) for m, n in enumerate(row)}
 
     def _block(self, samples: Samples) -> Partial:
         """What one block gives."""
