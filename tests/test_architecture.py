@@ -41,7 +41,8 @@ LAYERS = [
     {"ledger"},
     {"stream"},
     {"ask"},
-    {"shards", "ablation", "monotone"},
+    {"shards"},
+    {"cluster", "ablation", "monotone"},
     {
         "presets",
         "store",

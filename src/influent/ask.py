@@ -37,6 +37,7 @@ def influence(
     chunk: int = 16,
     progress: Callable[[int], None] | None = None,
     ledger: str | os.PathLike[str] | None = None,
+    shard: int = SHARD,
 ) -> Any:
     """χ(f; at, of, over) = E_{p ~ over} [measure(∂ of / ∂ at)(p)], the influence of units on a behaviour.
 
@@ -52,8 +53,8 @@ def influence(
     number of points that each pass has run.
 
     Over a `Dataset` the rows are its classes (or what `by` says), with `stderr` and `count`; `left_out` names samples
-    that could not be read. `ledger` is a folder in which the partial result of each block of samples is kept: what is
-    known there is not computed again, and what belongs to another question, net or data is refused.
+    that could not be read. `ledger` is a folder in which partial results are kept, of `shard` blocks of samples each:
+    what is known there is not computed again, and what belongs to another question, net or data is refused.
 
     Errors: `QuestionError`, `CutError`, `NetError`, `InputError`, `StoreError`, each with what to type instead.
     Source: Leino et al. 2018, Eq 1 and 2; with `contribution`, Dhamdhere et al. 2018, Eq 1 to 3.
@@ -63,7 +64,7 @@ def influence(
     >>> bool((a.values[0] == linear.weight[1]).all())
     True
     """
-    ask = prepared(net, at, of, over, measure, chunk, progress, ledger)
+    ask = prepared(net, at, of, over, measure, chunk, progress, ledger, shard)
     jobs, cuts, words, measures = ask.jobs, ask.cuts, ask.words, ask.measures
     sweeps = {rule: _run(job, over, chunk, progress or (lambda points: None), ask.ledger) for rule, job in jobs.items()}
 
@@ -91,14 +92,16 @@ class Asked:
 
 def prepared(
     net: Net | nn.Module, at: Any, of: Any, over: Distribution, measure: Any, chunk: int,
-    progress: Callable[[int], None] | None, ledger: str | os.PathLike[str] | None, size: int = SHARD,
+    progress: Callable[[int], None] | None, ledger: str | os.PathLike[str] | None, shard: int,
 ) -> Asked:  # fmt: skip
-    """The words of a question, checked before anything is run; `size` is how many blocks a shard has. Errors as above."""
+    """The words of a question, checked before anything is run. Errors as `influence`."""
     net = as_net(net)
     if not isinstance(over, Distribution):
         raise QuestionError(f"over= is a {type(over).__name__}, not a distribution. For one input: over=Point(x).")
     check_chunk(chunk)
     check_progress(progress)
+    if not isinstance(shard, int) or isinstance(shard, bool) or shard < 1:
+        raise QuestionError(f"shard={shard!r}: give the number of blocks of a part that is kept, 1 or more.")
     ats, ofs, measures = _listed(at, "at"), _listed(of, "of"), _listed(measure, "measure")
     for m in measures:
         if not callable(m):
@@ -118,7 +121,7 @@ def prepared(
                 "A ledger keeps the blocks of one data set: over=Dataset(folder), or a path or ball on it."
             )
         questions = [Question(c, w, over, m) for c in cuts for w in words for m in measures]
-        known = Ledger(Path(ledger), identity(questions, net), size)
+        known = Ledger(Path(ledger), identity(questions, net), shard)
     return Asked(cuts, words, tuple(measures), jobs, known)
 
 

@@ -30,7 +30,8 @@ def write_once(file: str | os.PathLike[str], data: bytes) -> bool:
     Of several that write at once one alone does. Errors: `StoreError` where it cannot be written.
 
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_once(Path(folder) / "a", b"1"), write_once(Path(folder) / "a", b"2"), (Path(folder) / "a").read_bytes()
+    ...     place = Path(folder) / "a"
+    ...     write_once(place, b"1"), write_once(place, b"2"), place.read_bytes()
     (True, False, b'1')
     """
     try:

@@ -22,6 +22,7 @@ from .errors import InfluentError, InfluentWarning
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for an error that is a lesson, 2 for wrong usage, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     _tune_process()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

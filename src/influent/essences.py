@@ -23,8 +23,9 @@ from .measures import activation, gradient
 from .nets import Net
 from .places import units_at
 from .quantities import Label
-from .quantity import as_quantity
+from .quantity import Quantity, as_quantity
 from .samples import Folder, LeftOut, spell_left_out
+from .shards import Work
 from .shared import where
 from .stability import Until, rank_intervals, significant
 from .store import fresh_folder, seal, write
@@ -32,6 +33,7 @@ from .views.essence import class_page, essence_page
 from .views.shared import Pictured, lit, thumbnail
 
 Progress = Callable[[int], None]
+MEASURES = [gradient, activation]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,21 @@ class Survey:
         if until is not None and not isinstance(until, Until):
             raise QuestionError(f'--until {self.until}: type "Until(top=20, overlap=0.9)".')
         return Dataset(folder, examples=self.examples, until=until)
+
+    def work(self, folder: Folder, ledger: Path, progress: Progress | None = None, size: int = 256) -> Work:
+        """The question as shards of `size` images, in whole blocks, kept in `ledger`. Errors as `influence`."""
+        data = self.data(folder)
+        if size < 1:
+            raise InputError(f"--shard-size {size}: give a number of images, 1 or more.")
+        return Work.of(
+            self.net, cut_of(self.net, self.at, folder), self.quantity, data, MEASURES, ledger=ledger,
+            shard=-(-size // data.block), chunk=self.chunk, progress=progress,
+        )  # fmt: skip
+
+    @property
+    def quantity(self) -> Quantity:
+        """The behaviour that is asked about."""
+        return Label() if self.of is None else as_quantity(parse(self.of))
 
 
 @dataclass(frozen=True)
@@ -115,15 +132,21 @@ def cut_of(net: Net, at: str | None, folder: Folder) -> Cut:
     return cuts[0]
 
 
-def essence_of_folder(survey: Survey, folder: Folder, out: Path, progress: Progress | None = None) -> Essence:
+def essence_of_folder(
+    survey: Survey, folder: Folder, out: Path, progress: Progress | None = None, ledger: Path | None = None,
+    size: int = 256,
+) -> Essence:  # fmt: skip
     """Influence and activation by class in one pass over a folder; stored in `out`, with a page for each class.
 
-    Errors as `influence`, and `InputError` where no image can be read.
+    What `ledger` holds is not computed again; `size` images are a shard. Errors as `influence`, and `InputError` where
+    no image can be read.
     """
     started, net, data, cut = perf_counter(), survey.net, survey.data(folder), cut_of(survey.net, survey.at, folder)
-    of = Label() if survey.of is None else as_quantity(parse(survey.of))
     with fresh_folder(out) as work:
-        found = influence(net, cut, of, data, [gradient, activation], chunk=survey.chunk, progress=progress)
+        found = influence(
+            net, cut, survey.quantity, data, MEASURES, chunk=survey.chunk, progress=progress, ledger=ledger,
+            shard=-(-size // data.block),
+        )  # fmt: skip
         made = Essence(found[gradient], found[activation], survey.top)
         told = {"said": essence_lines(made), "net_name": survey.name, "data": str(folder.stored)}
         write(made.influence, work, **told)

@@ -11,8 +11,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from .atomic import write_once, write_whole
 from .attribution import Question
-from .errors import InfluentWarning, StoreError
+from .errors import InfluentError, InfluentWarning, StoreError
 from .nets import Net, weights_hash
 from .partial import Moments, Node, Partial, Row
 from .samples import Folder, Source
@@ -32,7 +34,7 @@ from .samples import Folder, Source
 SCHEMA = 2
 SHARD = 8
 """Blocks of a shard, where nothing else is said."""
-LISTING = "data.tsv"
+QUESTION, LISTING = "question.json", "data.tsv"
 _TENSORS = ("total", "squares", "best", "best_values")
 _NAME = re.compile(r"blocks-(\d{8})-(\d{8})\.safetensors")
 
@@ -105,7 +107,7 @@ class Ledger:
                 yield (*here, True)
                 start = here[1]
                 continue
-            # New shards end at multiples of their size, so that who computes which does not depend on what is there.
+            # New shards end at multiples of their size: who computes which does not depend on what is there.
             stop = min([blocks, (start // self.size + 1) * self.size, *(r[0] for r in known if r[0] > start)])
             yield start, stop, False
             start = stop
@@ -126,14 +128,39 @@ class Ledger:
         """Write a shard down, once: what is there already stays."""
         write_shard(shard, self.file(shard.start, shard.stop), self.about)
 
-    def check_data(self, source: Source) -> None:
-        """Write down which files the data are, or refuse a folder that changed since, with what changed.
+    @contextmanager
+    def kept_until_done(self, whole: bool) -> Iterator[None]:
+        """The folder goes when the block ends well, if the `whole` result then stands; with an error, if it is empty.
 
-        Errors: `StoreError`.
+        What is computed stays where the block is stopped.
         """
-        if not isinstance(source, Folder):
-            return
-        here = {file: size for file, size in source.sizes}
+        try:
+            yield
+        except InfluentError:
+            if not self.ranges():
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        if whole:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def begin(self, source: Source) -> None:
+        """Write down what is asked, and of which files; or refuse a folder of another question, or of other files.
+
+        Errors: `StoreError`, with what differs.
+        """
+        if isinstance(source, Folder):
+            self._check_files(source)
+        place = self.folder / QUESTION
+        if place.exists():
+            try:
+                check_about(self.folder, json.loads(place.read_text(encoding="utf-8")), self.about)
+            except (ValueError, AttributeError):
+                raise StoreError(f"{place} is damaged. Remove {self.folder} and begin anew.") from None
+        else:
+            write_whole(place, (json.dumps(dict(self.about), ensure_ascii=False, indent=1) + "\n").encode())
+
+    def _check_files(self, source: Folder) -> None:
+        here = dict(source.sizes)
         place = self.folder / LISTING
         if not place.exists():
             write_whole(place, "".join(f"{file}\t{size}\n" for file, size in here.items()).encode())
@@ -147,8 +174,8 @@ class Ledger:
         told = [f"{len(files)} {word} ({', '.join(files[:3])})" for word, files in changed.items() if files]
         if told:
             raise StoreError(
-                f"{source.path} has changed since {self.folder} was begun: {'; '.join(told)}. Parts of two data sets do "
-                f"not add up. Put the files back, or remove {self.folder} and begin anew."
+                f"{source.path} has changed since {self.folder} was begun: {'; '.join(told)}. Parts of two data sets "
+                f"do not add up. Put the files back, or remove {self.folder} and begin anew."
             )
 
 
@@ -213,15 +240,22 @@ def read_shard(file: str | os.PathLike[str], about: Mapping[str, str]) -> Shard:
         raise StoreError(f"{file} is of format {schema}, and this version reads format {SCHEMA}. Update influent.")
     if digest != _digest(text, tensors):
         raise DamagedError(f"{file} is damaged: its numbers are not those that were written. It is made again.")
-    for word, here in about.items():
-        if (there := words["about"].get(word)) != here:
-            raise StoreError(f"{file} belongs to another {word}: {there} and not {here}. Name another folder.")
+    check_about(file, words["about"], about)
     nodes = tuple(_node(said, f"{k}/", tensors) for k, said in enumerate(words["nodes"]))
     facts = words["facts"]
     return Shard(words["start"], words["stop"], nodes, Facts(
         tuple(names and tuple(names) for names in facts["axes"]), tuple(map(tuple, facts["full"])),
         tuple(tuple(map(tuple, column)) for column in facts["dtypes"]),
     ))  # fmt: skip
+
+
+def check_about(place: str | os.PathLike[str], there: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Refuse what belongs to another question, net or data, by a `StoreError` that names it."""
+    for word, own in here.items():
+        if there.get(word) != own:
+            raise StoreError(
+                f"{place} belongs to another {word}: {there.get(word)} and not {own}. Name another folder."
+            )
 
 
 def _node(said: Mapping[str, Any], prefix: str, tensors: Mapping[str, Tensor]) -> Node:

@@ -161,9 +161,9 @@ class Node:
 class Fold:
     """Blocks added up as the nodes of one binary tree, so that the sum does not depend on who added which.
 
-    Floating addition is not associative: (a + b) + (c + d) is not ((a + b) + c) + d. Here 2k and 2k + 1 are added first,
-    then pairs of pairs, whatever ranges of blocks were added elsewhere; what is kept of a range are the largest whole
-    subtrees in it, at most two of each size. Source: pairwise summation, Higham 1993.
+    Floating addition is not associative: (a + b) + (c + d) is not ((a + b) + c) + d. Here 2k and 2k + 1 are added
+    first, then pairs of pairs, whatever ranges of blocks were added elsewhere; what is kept of a range are the largest
+    whole subtrees in it, at most two of each size. Source: pairwise summation, Higham 1993.
 
     >>> fold = Fold()
     >>> for block in range(6):

@@ -1,4 +1,4 @@
-"""One question over a data set, shard by shard: computed anywhere, in any order, and added up to what one pass gives."""
+"""One question over a data set, shard by shard: computed anywhere, in any order, added up to what one pass gives."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Share:
 class Work:
     """A question and its ledger, ready for its shards to be computed one by one.
 
-    `size` is how many blocks a shard has. Errors: as `influence`; `QuestionError` for data that cannot be read part by
+    `shard` is how many blocks a shard has. Errors: as `influence`; `QuestionError` for data that cannot be read part by
     part.
     """
 
@@ -66,10 +66,10 @@ class Work:
     @classmethod
     def of(
         cls, net: Net | nn.Module, at: Any, of: Any, over: Distribution, measure: Any = gradient, *,
-        ledger: str | os.PathLike[str], size: int = SHARD, chunk: int = 16, progress: Progress | None = None,
+        ledger: str | os.PathLike[str], shard: int = SHARD, chunk: int = 16, progress: Progress | None = None,
     ) -> Work:  # fmt: skip
         """The work that `influence` with the same words does, and adds up."""
-        ask = prepared(net, at, of, over, measure, chunk, progress, ledger, size)
+        ask = prepared(net, at, of, over, measure, chunk, progress, ledger, shard)
         return cls.asked(ask, over, chunk, progress)
 
     @classmethod
@@ -80,7 +80,7 @@ class Work:
         count = None if source is None else length(source)
         if ledger is None or source is None or count is None:
             raise QuestionError("Shards are parts of a folder, or of a data set with an index: over=Dataset(folder).")
-        ledger.check_data(source)
+        ledger.begin(source)
         stream = Stream(job, over, chunk, progress or (lambda points: None), ledger=ledger)
         return cls(stream, ledger, -(-count // over.data.block))
 

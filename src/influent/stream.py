@@ -141,10 +141,10 @@ class Stream:
             return
         if count is None:
             raise QuestionError(
-                "A ledger keeps parts of data that can be read part by part: a folder, a list of batches, or a data set "
-                "with an index. Give Dataset(folder), or a torch Dataset in place of its loader."
+                "A ledger keeps parts of data that can be read part by part: a folder, a list of batches, or a data "
+                "set with an index. Give Dataset(folder), or a torch Dataset in place of its loader."
             )
-        self.ledger.check_data(source)
+        self.ledger.begin(source)
         for start, stop, known in self.ledger.plan(self._blocks(count)):
             yield from self.shard(start, stop, known).nodes
 

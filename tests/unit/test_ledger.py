@@ -3,14 +3,12 @@
 import itertools
 import json
 import re
-from functools import partial as partial_
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import influent as inf
-from influent.ask import prepared
 from influent.ledger import SCHEMA, Facts, Shard, identity, read_shard, write_shard
 from influent.partial import Fold, Node, Partial, Row
 from influent.shards import Share, Work
@@ -131,15 +129,14 @@ def equal(a, b):
     assert torch.equal(a.examples.index, b.examples.index) and a.examples.names == b.examples.names
 
 
-def test_what_the_ledger_knows_is_not_computed_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("influent.ask.prepared", partial_(prepared, size=1))
-    whole, first = ask(None), ask(tmp_path)
+def test_what_the_ledger_knows_is_not_computed_again(tmp_path):
+    whole, first = ask(None), ask(tmp_path, shard=1)
     assert files(tmp_path) == [f"blocks-0000000{k}-0000000{k + 1}.safetensors" for k in range(4)]
     equal(first, whole)
     for gone in ((), (0,), (2,), (1, 3)):
         for k in gone:
             (tmp_path / f"blocks-0000000{k}-0000000{k + 1}.safetensors").unlink()
-        again = ask(tmp_path)
+        again = ask(tmp_path, shard=1)
         # Two points a sample, of what is missing alone.
         assert again.cost.forward == 2 * sum(6 if k < 3 else 2 for k in gone)
         equal(again, whole)
@@ -186,7 +183,7 @@ def test_any_shards_in_any_order_give_what_one_pass_gives(tmp_path, shards):
     whole = answer(None)
     for seed in range(3):
         folder = tmp_path / str(seed)
-        work = asked(folder, size=-(-102 // shards))
+        work = asked(folder, shard=-(-102 // shards))
         missing = work.missing()
         for k in order_of(len(missing), seed):
             work.compute(*missing[k])
@@ -195,7 +192,7 @@ def test_any_shards_in_any_order_give_what_one_pass_gives(tmp_path, shards):
 
 
 def test_shards_of_several_sizes_add_up(tmp_path):
-    first, second = asked(tmp_path, size=16), asked(tmp_path, size=5)
+    first, second = asked(tmp_path, shard=16), asked(tmp_path, shard=5)
     for k in (1, 4):
         first.compute(*first.missing()[k - (k > 1)])
     done = second.missing()
@@ -208,7 +205,7 @@ def test_shards_of_several_sizes_add_up(tmp_path):
 
 def test_workers_share_the_shards(tmp_path):
     for index in (2, 0, 1):
-        work = asked(tmp_path, size=8)
+        work = asked(tmp_path, shard=8)
         for start, stop in work.share(Share(index, 3)):
             assert (start // 8) % 3 == index
             work.compute(start, stop)
@@ -217,7 +214,7 @@ def test_workers_share_the_shards(tmp_path):
 
 
 def test_what_is_not_all_there_is_not_added_up(tmp_path):
-    work = asked(tmp_path, size=8)
+    work = asked(tmp_path, shard=8)
     work.compute(8, 16)
     wrong(f"{tmp_path} lacks 94 of 102 blocks: 0 to 7, 16 to 23, 24 to 31, 32 to 39, 40 to 47, ....", work.check_whole)
 
@@ -238,7 +235,7 @@ def test_until_stops_at_the_same_block(tmp_path):
     until = inf.Until(top=1, overlap=0.9, atleast=10)
     whole = answer(None, over(until))
     assert 0 < int(whole.count.sum()) < 400
-    work = asked(tmp_path, over(until), size=7)
+    work = asked(tmp_path, over(until), shard=7)
     for start, stop in reversed(work.missing()):
         work.compute(start, stop)
     equal(answer(tmp_path, over(until)), whole)
@@ -251,7 +248,7 @@ def test_samples_that_cannot_be_read_leave_the_blocks_where_they_are(tmp_path):
     over = inf.Dataset([(x, torch.arange(count) % 2)], examples=2, block=2)
     with pytest.warns(inf.InfluentWarning, match="5 of 23 samples were left out"):
         whole = answer(None, over)
-    work = asked(tmp_path, over, size=3)
+    work = asked(tmp_path, over, shard=3)
     for start, stop in reversed(work.missing()):
         work.compute(start, stop)
     with pytest.warns(inf.InfluentWarning, match="5 of 23 samples were left out"):

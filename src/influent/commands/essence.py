@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .options import add_execution, add_net, load_net, settings
 from .terminal import Bar, print_place
+from .workers import add_workers, compute, ledger_of, note_command
 
 
 def declare(commands: Any) -> None:
@@ -28,6 +30,7 @@ def declare(commands: Any) -> None:
     command.add_argument("--examples", type=int, default=4, help="images kept for each unit (default 4)")
     command.add_argument("--until", help='stop when the top units are stable: "Until(top=20, overlap=0.9)"')
     add_execution(command, "essence-FOLDER")
+    add_workers(command)
     command.set_defaults(run=run)
 
 
@@ -36,18 +39,41 @@ def run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     chosen = settings(options)
 
-    from influent.essences import Survey, essence_lines, essence_of_folder
+    from influent.essences import essence_lines, essence_of_folder
     from influent.explain import PAGE
+    from influent.ledger import Ledger
     from influent.samples import Folder
 
     folder = Folder.at(options.folder)
-    survey = Survey(
-        load_net(chosen), chosen["net"], chosen["at"], chosen["of"], options.until, chosen["top"], options.examples,
-        chosen["chunk"],
-    )  # fmt: skip
+    survey = survey_of(chosen, options.until, options.examples)
     out = Path(chosen["out"] or f"essence-{folder.path.resolve().name}")
-    with Bar(len(folder.files), "images") as progress:
-        made = essence_of_folder(survey, folder, out, progress)
+    ledger = Ledger(ledger_of(out), {})
+    with Bar(len(folder.files), "images") as progress, ledger.kept_until_done(options.shard is None):
+        work = survey.work(folder, ledger.folder, progress, options.shard_size)
+        note_command(ledger.folder, [*options.arguments, "--out", str(out)])
+        make = partial(
+            work_of, chosen, options.until, options.examples, options.folder, ledger.folder, options.shard_size
+        )
+        if not compute(options, work, make, progress):
+            return 0
+        told = None if options.workers else progress
+        made = essence_of_folder(survey, folder, out, told, ledger.folder, options.shard_size)
     print(*essence_lines(made), sep="\n")
     print_place(out / PAGE, started)
     return 1 if made.influence.left_out else 0
+
+
+def survey_of(chosen: dict[str, Any], until: str | None, examples: int) -> Any:
+    """What is asked, with the net loaded."""
+    from influent.essences import Survey
+
+    return Survey(
+        load_net(chosen), chosen["net"], chosen["at"], chosen["of"], until, chosen["top"], examples, chosen["chunk"]
+    )  # fmt: skip
+
+
+def work_of(chosen: dict[str, Any], until: str | None, examples: int, folder: str, ledger: Path, size: int) -> Any:
+    """The same work in another process, on this machine or another."""
+    from influent.samples import Folder
+
+    return survey_of(chosen, until, examples).work(Folder.at(folder), ledger, size=size)

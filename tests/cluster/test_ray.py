@@ -1,0 +1,128 @@
+"""Real Ray: workers on this machine and on two nodes, killed and started again, to the bits of one pass."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from influent.cli import main
+from tests.unit.test_shards import own, values, whole, words
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Ray's processes are ended by POSIX signals")
+__all__ = ("own", "whole")
+ON_RAY = ("--workers", "2", "--engine", "ray")
+
+
+@pytest.fixture
+def token(monkeypatch, tmp_path):
+    """What Ray's processes need to trust each other, of this test's own; and no reports to anybody."""
+    pytest.importorskip("ray")
+    place = tmp_path / "token"
+    place.write_text("0123456789abcdef0123456789abcdef")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(place))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    """Ray in this process, with three CPUs."""
+    module = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    module.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+    yield module
+    module.shutdown()
+
+
+def started(net="layered", **env):
+    """The command on Ray, as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "influent", *words(*ON_RAY, net=net)], env={**os.environ, **env},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def shards(own):
+    return {f.name: f.stat().st_mtime_ns for f in (own / "made.shards").glob("blocks-*")}
+
+
+def wait_for(process, own, count):
+    """Until so many shards are there."""
+    while len(shards(own)) < count:
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.02)
+
+
+def workers_of(pid):
+    """The Ray actors below a process, by their names in /proc."""
+    parents = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as stat, open(f"/proc/{entry}/cmdline", "rb") as line:
+                    parents[int(entry)] = (int(stat.read().rpartition(")")[2].split()[1]), line.read())
+            except OSError:
+                continue
+
+    def above(k):
+        while k in parents and k != pid:
+            k = parents[k][0]
+        return k == pid
+
+    return [k for k, (_, line) in parents.items() if b"MapWorker" in line and above(k)]
+
+
+def test_a_worker_and_the_driver_are_killed_and_nothing_is_lost(own, whole, token):
+    first = started(net="slow")
+    wait_for(first, own, 1)
+    victims = workers_of(first.pid)
+    assert victims
+    os.kill(victims[0], signal.SIGKILL)
+    before = len(shards(own))
+    wait_for(first, own, before + 2)  # the others go on, and a new one takes its place
+    kept = shards(own)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    first.stderr.close()
+    assert not (own / "made").exists()
+    again = started()
+    assert again.wait() == 0, again.stderr.read().decode()
+    again.stderr.close()
+    assert kept and values(own / "made") == whole
+
+
+def test_a_cluster_of_two_nodes_gives_the_same_bits(own, whole, token, tmp_path_factory):
+    place = tmp_path_factory.getbasetemp().parent / f"r{os.getpid()}"
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "check": True}
+    head = [*start, "--head", "--port=6399", "--include-dashboard=false", f"--temp-dir={place}"]
+    try:
+        subprocess.run(head, **options)
+        subprocess.run([*start, "--address=127.0.0.1:6399"], **options)
+        run = started(RAY_ADDRESS="127.0.0.1:6399")
+        assert run.wait() == 0, run.stderr.read().decode()
+        run.stderr.close()
+    finally:
+        subprocess.run([sys.executable, "-m", "ray.scripts.scripts", "stop", "--force"], **options | {"check": False})
+    assert values(own / "made") == whole
+
+
+def test_more_workers_than_the_cluster_has_is_said_at_once(own, ray, capsys):
+    assert main(words("--workers", "5", "--engine", "ray")) == 1
+    said = capsys.readouterr().err
+    assert "5 workers take a CPU each, and reading the list takes one, but this cluster has 3. Type --workers 2" in said
+
+
+def test_a_cluster_that_does_nothing_is_not_waited_for_for_ever(ray):
+    from influent.cluster import compute
+    from influent.errors import InfluentError
+
+    def sleep():
+        time.sleep(600)
+
+    with pytest.raises(InfluentError, match=r"No shard was finished in 3 s\. Has the cluster room for 1 workers"):
+        compute(sleep, [(0, 1)], 1, patience=3)
