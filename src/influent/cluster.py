@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,15 +48,17 @@ def compute(
     cluster that RAY_ADDRESS names, or starts one on this machine. Errors: `InputError` without Ray, and where the
     cluster has not the CPUs or GPUs; `InfluentError` where no shard is finished in `patience` seconds.
     """
-    ray = _started(workers)
-    _check_room(ray, workers, gpus)
     if not ranges:
         return
-    rows = [{"start": start, "stop": stop} for start, stop in ranges]
-    data = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        Worker, fn_constructor_args=(make,), batch_size=1, compute=ray.data.ActorPoolStrategy(size=workers), num_cpus=1,
-        num_gpus=gpus or None,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Ray's, about itself
+        ray = _started(workers)
+        _check_room(ray, workers, gpus)
+        rows = [{"start": start, "stop": stop} for start, stop in ranges]
+        data = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            Worker, fn_constructor_args=(make,), batch_size=1, compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=1, num_gpus=gpus or None,
+        )  # fmt: skip
     done: queue.Queue[Any] = queue.Queue()
 
     def run() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -22,6 +22,7 @@ from .rates import wilson
 from .samples import LeftOut, Samples, Source, known_source, spell_left_out, warn_left_out
 from .selection import split
 from .shapes import spell_shape
+from .shards import Share
 
 Progress = Callable[[int], None]
 Objects = Callable[[str], Tensor | None]
@@ -115,14 +116,8 @@ def see(
     >>> see(net, "0/channel", Dataset([(torch.eye(2), torch.tensor([0, 1]))])).said
     tensor([0, 1])
     """
-    look, parts = _Look(as_net(net), as_cut(at), data.block, chunk, objects), parts or Parts()
-    found = []
-    for k, some in enumerate(split(known_source(data.source), PART)):
-        told = progress is not None and not parts.known(f"{name}-{k}")
-        one = parts.once(f"{name}-{k}", Seen, partial(look.through, some, progress if told else None))
-        if progress is not None and not told:
-            progress(len(one.index))
-        found.append(one)
+    look = _Look(as_net(net), as_cut(at), data.block, chunk, objects)
+    found = list(look.parts(known_source(data.source), parts or Parts(), name, progress))
     left_out = {key: why for one in found for key, why in one.left_out.items()}
     seen = _joined([one for one in found if len(one.index)], left_out)
     if seen is None:
@@ -134,6 +129,15 @@ def see(
         )
     warn_left_out(seen.left_out, len(seen.label))
     return seen
+
+
+def see_share(
+    net: Net | nn.Module, at: Cut | str, data: Dataset, share: Share, parts: Parts, chunk: int = 64,
+    progress: Progress | None = None, objects: Objects | None = None, name: str = "seen",
+) -> int:  # fmt: skip
+    """One worker's share of the parts that `see` puts together; returns how many these are. Errors as `see`."""
+    look = _Look(as_net(net), as_cut(at), data.block, chunk, objects)
+    return len(list(look.parts(known_source(data.source), parts, name, progress, share)))
 
 
 def _joined(parts: Sequence[Seen], left_out: LeftOut) -> Seen | None:
@@ -155,6 +159,19 @@ class _Look:
     block: int
     chunk: int
     objects: Objects | None
+
+    def parts(
+        self, source: Source, kept: Parts, name: str, progress: Progress | None, share: Share | None = None
+    ) -> Iterator[Seen]:
+        """Part after part, those that are known not run again; of several workers, the share of one."""
+        for k, some in enumerate(split(source, PART)):
+            if share is not None and not share.has(k):
+                continue
+            known = kept.known(f"{name}-{k}")
+            one = kept.once(f"{name}-{k}", Seen, partial(self.through, some, None if known else progress))
+            if known and progress is not None:
+                progress(len(one.index))
+            yield one
 
     def through(self, source: Source, progress: Progress | None) -> Seen:
         """All samples of a source, which may be none."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from .comparison import REPORT, read_earlier
 from .confusion import Objects
 from .cut import Cut
-from .diagnosis import debug
+from .diagnosis import debug, debug_share
 from .errors import InputError
 from .explain import PAGE
 from .limits import Limits
@@ -27,6 +27,7 @@ from .photos import is_photo
 from .pixels import PixelTransform
 from .report import Report
 from .samples import Folder
+from .shards import Share
 from .shared import where
 from .store import fresh_folder, record, seal, versions
 from .verdicts import spell_units
@@ -98,6 +99,27 @@ def debug_folder(
         (work / PAGE).write_text(page, encoding="utf-8")
         seal(work)
     return report
+
+
+def share_of_debug(
+    patient: Patient, folder: Folder, out: Path, share: Share, progress: Progress | None = None
+) -> tuple[int, Path]:
+    """One worker's share of the passes over the images; how many parts that are, and where they are kept.
+
+    `debug_folder` with the same words finds them, and does what is left. Errors as `debug`.
+    """
+    kept = _parts(patient, patient.net, folder, out)
+    objects = None if patient.masks is None else masks_of(patient.net, patient.masks)
+    done = debug_share(
+        patient.net, folder, patient.at, share, kept, train=patient.train, objects=objects, chunk=patient.chunk,
+        progress=progress,
+    )  # fmt: skip
+    if isinstance(patient.against, tuple):
+        other = patient.against[0]
+        done += debug_share(
+            other, folder, None, share, _parts(patient, other, folder, out), chunk=patient.chunk, progress=progress
+        )
+    return done, kept.folder or out
 
 
 def _asked(

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .comparison import Answers
-from .confusion import Objects, Seen, class_rates, confusions, matrix, see
+from .confusion import Objects, Seen, class_rates, confusions, matrix, see, see_share
 from .cut import Cut
 from .dataset import Dataset
 from .drowning import Bench, Tried, try_class
@@ -24,6 +24,7 @@ from .places import units_at
 from .reasons import Checked, Reason, check, reasons
 from .report import Report
 from .samples import LeftOut, known_source, spell_left_out
+from .shards import Share
 from .suspects import Suspect, try_steps
 from .trust import trust
 from .verdicts import findings_of
@@ -61,12 +62,8 @@ def debug(
     ((), 1.0)
     """
     net, limits, parts = as_net(net), limits or Limits(), parts or Parts()
-    sets = [one if isinstance(one, Dataset) else Dataset(one) for one in (data, train) if one is not None]
-    cut = _cut(net, at, sets[0])
-    # Where objects are marked, they are looked for in the data that the essence comes from: the last.
-    marks = [None] * (len(sets) - 1) + [objects]
-    benches = []
-    for one, marked, name in zip(sets, marks, ("seen", "trained"), strict=False):
+    cut, benches = _cut(net, at, _dataset(data)), []
+    for one, marked, name in _sets(data, train, objects):
         seen = see(net, cut, one, chunk, progress, marked, parts, name)
         benches.append(Bench(net, cut, known_source(one.source), seen, limits, chunk, progress, planned))
     bench, seen = benches[0], benches[0].seen
@@ -84,6 +81,36 @@ def debug(
         None, limits, {key: why for one in benches for key, why in one.seen.left_out.items()},
     )  # fmt: skip
     return replace(report, findings=findings_of(report))
+
+
+def debug_share(
+    net: Net | nn.Module, data: Any, at: Cut | str | None, share: Share, parts: Parts, *, train: Any = None,
+    objects: Objects | None = None, chunk: int = 64, progress: Progress | None = None,
+) -> int:  # fmt: skip
+    """One worker's share of the passes over all data, kept in `parts`, where `debug` finds it; returns how many parts.
+
+    Errors as `debug`.
+    """
+    net = as_net(net)
+    cut = _cut(net, at, _dataset(data))
+    return sum(
+        see_share(net, cut, one, share, parts, chunk, progress, marked, name)
+        for one, marked, name in _sets(data, train, objects)
+    )
+
+
+def _dataset(data: Any) -> Dataset:
+    return data if isinstance(data, Dataset) else Dataset(data)
+
+
+def _sets(data: Any, train: Any, objects: Objects | None) -> list[tuple[Dataset, Objects | None, str]]:
+    """The data that are gone through, where their objects are, and what their parts are called.
+
+    Where objects are marked, they are looked for in the data that the essence comes from: the last.
+    """
+    if train is None:
+        return [(_dataset(data), objects, "seen")]
+    return [(_dataset(data), None, "seen"), (_dataset(train), objects, "trained")]
 
 
 def _suspects(bench: Bench, tried: list[Tried], parts: Parts) -> tuple[Suspect, ...]:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from influent.cli import main
 from influent.commands.terminal import Bar
 from influent.confusion import _Look
+from influent.selection import split
 from influent.views.diagnosis import MOST, confusion_map
 from tests.unit.test_cli import _Page as Page
 from tests.unit.test_diagnosis import NET, WORDS, data, made
@@ -168,6 +169,26 @@ def test_a_killed_run_leaves_no_result_and_the_next_one_goes_on(own, monkeypatch
     assert main(["debug", "photos", "--net", "own:drowns", "--out", "whole", "--chunk", "1"]) == 0
     whole = json.loads((own / "whole" / "report.json").read_text())
     assert kept == whole
+
+
+def test_workers_share_the_images_and_the_command_finds_all_of_them(own, monkeypatch, capsys):
+    monkeypatch.setattr("influent.confusion.PART", 32)
+    monkeypatch.setattr("influent.confusion.split", lambda source, _: split(source, 32))
+    assert ask("drowns") == 0
+    whole = stored(own)
+    for share in ("1/2", "0/2"):
+        assert ask("drowns", "--shard", share, "--against", "own:healthy") == 0
+    said = capsys.readouterr().out
+    assert "2 parts are in" in said and "4 parts are in" in said
+
+    def again(*_):
+        raise AssertionError("these images went through the net before")
+
+    monkeypatch.setattr("influent.confusion._Look.through", again)
+    assert ask("drowns", "--against", "own:healthy") == 0
+    assert stored(own)["findings"] == whole["findings"] and stored(own)["answers"] == whole["answers"]
+    assert begun(own) == []
+    assert ask("drowns", "--shard", "2/2") == 1
 
 
 def test_every_part_that_is_finished_is_kept(own, monkeypatch, capsys):

@@ -83,13 +83,13 @@ def test_a_killed_run_goes_on(own, whole, capsys):
     assert main(["merge", "made"]) == 0 and values(own / "made") == whole
 
 
-def test_what_is_missing_is_not_merged(own, capsys):
+def test_what_is_missing_is_not_merged(own, capfd):
     assert main(words("--shard", "1/3")) == 0
     assert main(["merge", "made"]) == 1
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert "lacks 7 of 10 blocks: 0 to 0, 2 to 2, 3 to 3, 5 to 5, 6 to 6, .... Run the shards that are missing" in said
     assert main(["merge", "elsewhere"]) == 1
-    assert "There are no shards beside elsewhere (elsewhere.shards)." in capsys.readouterr().err
+    assert "There are no shards beside elsewhere (elsewhere.shards)." in capfd.readouterr().err
 
 
 def test_a_damaged_shard_is_named_and_made_again(own, whole, capsys):

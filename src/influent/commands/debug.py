@@ -38,6 +38,11 @@ def declare(commands: Any) -> None:
         help="another net by name, or the folder of an earlier report: what was repaired, and what broke?",
     )  # fmt: skip
     command.add_argument("--against-weights", metavar="FILE", help="weights for the other net")
+    command.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="look at this share of the images alone, 0/4 to 3/4; then the same without --shard",
+    )
     add_execution(command, "debug-FOLDER")
     command.set_defaults(run=run)
 
@@ -47,9 +52,10 @@ def run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     chosen = settings(options)
 
-    from influent.debugging import Patient, debug_folder
+    from influent.debugging import Patient, debug_folder, share_of_debug
     from influent.explain import PAGE
     from influent.samples import Folder
+    from influent.shards import Share
 
     folder = Folder.at(options.folder)
     patient = Patient(
@@ -58,6 +64,11 @@ def run(options: argparse.Namespace) -> int:
     )  # fmt: skip
     out = Path(chosen["out"] or f"debug-{folder.path.resolve().name}")
     bar = Bar(len(folder.files) + (len(patient.train.files) if patient.train else 0), "images")
+    if options.shard is not None:
+        with bar as progress:
+            done, place = share_of_debug(patient, folder, out, Share.parse(options.shard), progress)
+        print(f"{done} parts are in {place}; when all shares are done, type the same without --shard")
+        return 0
     with bar as progress:
         report = debug_folder(patient, folder, out, progress, bar.plan)
     print(report)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,6 @@ def declare(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The command that the workers shared, which finds everything computed."""
-    from influent.cli import main
-
     folder = ledger_of(Path(options.result))
     try:
         words = json.loads((folder / COMMAND).read_text(encoding="utf-8"))
@@ -37,4 +37,4 @@ def run(options: argparse.Namespace) -> int:
             f"There are no shards beside {options.result} ({folder.name}). Make them: influent essence FOLDER "
             f"--shard 0/2 --out {options.result}"
         ) from None
-    return main([*words, "--whole"])
+    return subprocess.call([sys.executable, "-m", "influent", *words, "--whole"])
