@@ -71,16 +71,17 @@ def between(source: Source, start: int, stop: int) -> Source:
         rows = range(start, min(stop, len(source.rows)))
         return Indexed(torch.utils.data.Subset(source.rows, rows), first=start)
     if isinstance(source, Batches) and isinstance(source.batches, list | tuple):
-        return _Selected(source, tuple(range(start, stop)))
+        return _Selected(source, tuple(range(start, stop)), first=start)
     raise QuestionError(f"{source!r} has no index: its samples cannot be read from {start} on.")
 
 
 @dataclass(frozen=True, repr=False)
 class _Selected(Source):
-    """Some samples of another source."""
+    """Some samples of another source, numbered anew from `first` on, so that they fill whole blocks."""
 
     whole: Source
     index: tuple[int, ...]
+    first: int = 0
 
     @property
     def stored(self) -> Stored:
@@ -88,11 +89,12 @@ class _Selected(Source):
         return Stored(digest, f"{len(self.index)} of {self.whole.stored.shape}")
 
     def samples(self, net: Net, size: int, left_out: LeftOut) -> Iterator[Samples]:
-        keep = set(self.index)
+        keep, number = set(self.index), self.first
         for part in self.whole.samples(net, size, left_out):
             rows = [k for k, index in enumerate(part.index.tolist()) if index in keep]
             if rows:
-                yield part[rows]
+                yield replace(part[rows], index=torch.arange(number, number + len(rows)))
+            number += len(rows)
             keep -= set(part.index.tolist())
             if not keep:
                 return

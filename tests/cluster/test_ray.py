@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -95,20 +96,48 @@ def test_a_worker_and_the_driver_are_killed_and_nothing_is_lost(own, whole, toke
     assert kept and values(own / "made") == whole
 
 
+ADDRESS = "127.0.0.1:6399"
+JOINED = f"""
+import ray, time
+ray.init(address="{ADDRESS}", log_to_driver=False)
+while sum(node["Alive"] for node in ray.nodes()) < 2:
+    time.sleep(0.1)
+"""
+
+
 def test_a_cluster_of_two_nodes_gives_the_same_bits(own, whole, token, tmp_path_factory):
-    place = tmp_path_factory.getbasetemp().parent / f"r{os.getpid()}"
-    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
-    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "check": True}
-    head = [*start, "--head", "--port=6399", "--include-dashboard=false", f"--temp-dir={place}"]
+    place = tmp_path_factory.getbasetemp().parent / f"r{os.getpid()}"  # a short name: sockets are in it
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1",
+             "--num-cpus=2"]  # fmt: skip
+    nodes = [
+        [*start, "--head", "--port=6399", "--include-dashboard=false", f"--temp-dir={place}"],
+        [*start, f"--address={ADDRESS}"],
+    ]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    running = []
     try:
-        subprocess.run(head, **options)
-        subprocess.run([*start, "--address=127.0.0.1:6399"], **options)
-        run = started(RAY_ADDRESS="127.0.0.1:6399")
+        for command in nodes:
+            running.append(subprocess.Popen(command, **quiet))
+            deadline = time.monotonic() + 60
+            while not reachable() and time.monotonic() < deadline:
+                time.sleep(0.1)
+        subprocess.run([sys.executable, "-c", JOINED], check=True, timeout=90, capture_output=True)
+        run = started(RAY_ADDRESS=ADDRESS)
         assert run.wait() == 0, run.stderr.read().decode()
         run.stderr.close()
     finally:
-        subprocess.run([sys.executable, "-m", "ray.scripts.scripts", "stop", "--force"], **options | {"check": False})
+        for node in running:
+            node.terminate()
+        for node in running:
+            node.wait()
     assert values(own / "made") == whole
+
+
+def reachable():
+    host, _, port = ADDRESS.partition(":")
+    with socket.socket() as one:
+        one.settimeout(1)
+        return one.connect_ex((host, int(port))) == 0
 
 
 def test_more_workers_than_the_cluster_has_is_said_at_once(own, ray, capsys):
