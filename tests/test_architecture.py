@@ -67,7 +67,7 @@ LAYERS = [
     {"diagnosis"},
     {"zoo"},
     {"views"},
-    {"explain"},
+    {"explain", "begun"},
     {"reports", "essences", "explain_text", "strata", "debugging"},
     {"specialists", "harvest"},
     {"commands"},

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,13 +14,19 @@ from .dataset import Dataset
 from .errors import QuestionError
 from .mask import Mask
 from .nets import Net, as_net
+from .parts import Parts
 from .probe import Cost
 from .quantities import Class, Probability
 from .quantity import Quantity
 from .replay import Replay
 from .samples import LeftOut, known_source, warn_left_out
+from .selection import length, split
 from .shapes import spell_shape
+from .shards import Share
 
+PART = 256
+"""Samples of a part that is kept by itself."""
+Progress = Callable[[int], None]
 Data = Dataset | Iterable[tuple[Any, Tensor]]
 
 
@@ -92,6 +99,9 @@ class Counts:
     def __getitem__(self, index: Any) -> Counts:
         return Counts(self.tp[index], self.fp[index], self.fn[index])
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
+
     def reshape(self, *shape: int) -> Counts:
         """The same counts in another shape."""
         return Counts(self.tp.reshape(shape), self.fp.reshape(shape), self.fn.reshape(shape))
@@ -108,6 +118,12 @@ class Evaluation:
     original: Counts
     cost: Cost = field(default_factory=Cost)
     replayed: int = 0
+
+    def __add__(self, other: Evaluation) -> Evaluation:
+        cost = Cost(self.cost.forward + other.cost.forward, self.cost.backward + other.cost.backward)
+        return Evaluation(
+            self.masked + other.masked, self.original + other.original, cost, self.replayed + other.replayed
+        )  # fmt: skip
 
     def __getitem__(self, index: Any) -> Evaluation:
         return Evaluation(self.masked[index], self.original[index], self.cost, self.replayed)
@@ -154,6 +170,40 @@ def evaluate(
     if replay.cost.forward == 0:
         raise QuestionError("There is no batch in these data. A generator runs once: give a list, or a DataLoader.")
     return Evaluation(Counts(*counts[0]), Counts(*counts[1]), replay.cost, replay.replayed)
+
+
+@dataclass(frozen=True)
+class InParts:
+    """`evaluate` over a folder part by part: what `parts` knows under `name` is not counted again.
+
+    With a `share` of several workers, its parts alone are counted; the result is that of the parts which are there.
+    """
+
+    parts: Parts
+    name: str
+    share: Share | None = None
+
+    def __call__(
+        self, net: Net | nn.Module, data: Dataset, masks: Sequence[Mask], of: Sequence[Quantity],
+        mean: Tensor | None = None, chunk: int = 64, units: int | None = None, progress: Progress | None = None,
+    ) -> Evaluation:  # fmt: skip
+        """As `evaluate`, of a `Dataset`."""
+        found = []
+        for k, source in enumerate(split(known_source(data.source), PART)):
+            name, some = f"{self.name}-{k}", replace(data, source=source)
+            if self.share is not None and not self.share.has(k) and not self.parts.known(name):
+                continue
+            known = self.parts.known(name)
+            count = partial(evaluate, net, some, masks, of, mean, chunk, units, None if known else progress)
+            found.append(self.parts.once(name, Evaluation, count))
+            if known and progress is not None:
+                progress(length(source) or 0)
+        none = Counts(*torch.zeros(3, len(masks), dtype=torch.long))
+        return sum(found, Evaluation(none, none))
+
+    def whole(self, data: Dataset) -> bool:
+        """Whether every part is there."""
+        return all(self.parts.known(f"{self.name}-{k}") for k, _ in enumerate(split(known_source(data.source), PART)))
 
 
 class _Trial:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from .begun import digest_of, parts_of
 from .comparison import REPORT, read_earlier
 from .confusion import Objects
 from .cut import Cut
@@ -29,7 +26,7 @@ from .report import Report
 from .samples import Folder
 from .shards import Share
 from .shared import where
-from .store import fresh_folder, record, seal, versions
+from .store import fresh_folder, record, seal
 from .verdicts import spell_units
 from .views.diagnosis import Cause, debug_page
 from .views.shared import Pictured, lit, thumbnail
@@ -163,28 +160,10 @@ def masks_of(net: Net, folder: Path) -> Objects:
 
 
 def _parts(patient: Patient, net: Net, folder: Folder, out: Path) -> Parts:
-    """The finished parts of this very question: net, way of seeing, images, layer and limits."""
-    data = [one for one in (folder, patient.train) if one is not None]
-    about = {
-        "net": weights_hash(net.module), "at": str(patient.at), "layer": str(net.layer), "limits": repr(Limits()),
-        "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(net.transform)), "labels": repr(net.labels),
-        "data": " ".join(map(_listing, data)), **versions(),
-        "masks": "" if patient.masks is None else _digest(sorted(patient.masks.rglob("*"))),
-    }  # fmt: skip
-    return Parts.beside(out, about)
-
-
-def _listing(folder: Folder) -> str:
-    return f"{folder.stored} {_digest([folder.path / file for file, _ in folder.files])}"
-
-
-def _digest(files: list[Path]) -> str:
-    """A checksum of names, sizes and times of files: what is missing has none."""
-    told = hashlib.sha256()
-    for file in files:
-        known: Any = os.stat(file) if file.exists() else None
-        told.update(f"{file}\t{known and (known.st_size, known.st_mtime_ns)}\n".encode())
-    return told.hexdigest()
+    """The finished parts of this very question."""
+    masks = "" if patient.masks is None else digest_of(sorted(patient.masks.rglob("*")))
+    folders = [one for one in (folder, patient.train) if one is not None]
+    return parts_of(out, net, folders, at=patient.at, limits=Limits(), masks=masks)
 
 
 def _causes(net: Net, folder: Folder, report: Report) -> list[Cause]:

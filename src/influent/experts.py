@@ -166,19 +166,33 @@ class Grid:
         return self.cell(*min(cells)[2:]) if cells else None
 
 
+@dataclass(frozen=True)
+class OfClasses:
+    """Rows by the number of a class (names may be missing, or occur twice), some classes alone.
+
+    >>> OfClasses((3, 5))(torch.zeros(2), 3), OfClasses((3, 5))(torch.zeros(2), 4)
+    (3, None)
+    """
+
+    classes: tuple[int, ...]
+
+    def __call__(self, x: Tensor, label: int | None) -> int | None:
+        return label if label in self.classes else None
+
+
 def essences(
     net: Net | nn.Module, at: Cut | str, data: Data, of: Sequence[Quantity], measures: Sequence[Measure] = (gradient,),
-    chunk: int = 64, progress: Progress | None = None,
+    chunk: int = 64, progress: Progress | None = None, ledger: str | os.PathLike[str] | None = None,
 ) -> list[list[Attribution]]:  # fmt: skip
     """The mean influence of units on the label's score over the samples of each class: for each measure a row for each.
 
+    What `ledger` holds is not computed again.
     Errors: `QuestionError` for a class without a sample in `data`. Source: Leino et al. 2018, section 3.3.
     """
     net, classes = as_net(net), [index_of(as_net(net), q) for q in of]
     dataset = data if isinstance(data, Dataset) else Dataset(data)
-    # Rows by number: labels may be missing, or occur twice.
-    rows = replace(dataset, by=lambda x, label: label if label in classes else None)
-    found = influence(net, at, Label(), rows, list(measures), chunk=chunk, progress=progress)
+    rows = replace(dataset, by=OfClasses(tuple(classes)))
+    found = influence(net, at, Label(), rows, list(measures), chunk=chunk, progress=progress, ledger=ledger)
     for index, q in zip(classes, of, strict=True):
         if any(index not in a.instances for a in found.values()):
             raise QuestionError(f"{q!r}: there is no sample of {net.label(index)} in these data, so no influence.")
@@ -188,7 +202,7 @@ def essences(
 def sweep(
     net: Net | nn.Module, at: Cut | str, data: Data, of: Any, alphas: Sequence[int], betas: Sequence[int], *,
     influence: Any = None, fill: str = "zero", mean: Tensor | None = None, chunk: int = 64,
-    progress: Progress | None = None,
+    progress: Progress | None = None, counted: Callable[..., Evaluation] = evaluate,
 ) -> Any:  # fmt: skip
     """Recall and precision of the experts of all α × β, in one pass over `data`: a `Grid`.
 
@@ -196,7 +210,8 @@ def sweep(
     the label's score over the samples of the class in `data`, which is then gone through twice. By activation or
     gradient × activation it is the control. `of` is `Class(i)`; given a list of classes, and of influences, the result
     is a list of grids, out of the same pass; a class may stand there with several influences. Equal cells (α beyond all
-    positive units) run once. `progress` is called with the number of samples that are done. Errors: as `evaluate`;
+    positive units) run once. `progress` is called with the number of samples that are done; `counted`, in place of
+    `evaluate`, may keep its parts. Errors: as `evaluate`;
     `QuestionError` for an influence asked elsewhere.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Identity()).eval()
@@ -230,7 +245,7 @@ def sweep(
     flat = [cell for grid in units for row in grid for cell in row]
     masks = [Mask(at, u, fill=fill) if u else Mask(at, range(size), False, fill) for u in flat]
     per = len(alphas) * len(betas)
-    done = evaluate(net, data, masks, [c for c in classes for _ in range(per)], mean, chunk, size, progress)
+    done = counted(net, data, masks, [c for c in classes for _ in range(per)], mean, chunk, size, progress)
     grids = [
         Grid(
             at, c, tuple(alphas), tuple(betas), tuple(tuple(row) for row in units[k]),

@@ -40,7 +40,7 @@ _NAME = re.compile(r"blocks-(\d{8})-(\d{8})\.safetensors")
 
 
 def identity(questions: Sequence[Question], net: Net) -> dict[str, str]:
-    """What a shard belongs to: the four words as text, data by its checksum, and the checksum of the net's weights.
+    """What a shard belongs to: the four words as text, data by its checksum; the net by its weights, and how it sees.
 
     >>> from torch import nn
     >>> from influent import INPUT, Class, Point, gradient
@@ -49,7 +49,8 @@ def identity(questions: Sequence[Question], net: Net) -> dict[str, str]:
     """
     texts = [question.text for question in questions]
     words = {word: " | ".join(dict.fromkeys(text[word] for text in texts)) for word in texts[0]}
-    return {**words, "net": weights_hash(net.module)}
+    seen = re.sub(r" at 0x[0-9a-f]+", "", repr(net.transform))
+    return {**words, "net": weights_hash(net.module), "transform": seen, "axes": repr(net.axes)}
 
 
 @dataclass(frozen=True)

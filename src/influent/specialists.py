@@ -8,18 +8,21 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from .counting import Counts, evaluate
+from .begun import parts_of
+from .counting import Counts, InParts
 from .cut import Cut
 from .dataset import Dataset
 from .errors import QuestionError
 from .essences import cut_of
-from .experts import Cell, Expert, Grid, essences, random_units, sweep
+from .experts import Cell, Expert, Grid, OfClasses, essences, random_units, sweep
 from .explain import PAGE
 from .mask import Mask
 from .measures import activation, gradient
 from .nets import Net, weights_hash
-from .quantities import Class
+from .parts import Parts, kept_until_done
+from .quantities import Class, Label
 from .samples import Folder
+from .shards import Share, Work
 from .store import fresh_folder, record, seal
 from .views.experts import experts_page
 from .views.text import aligned
@@ -94,21 +97,18 @@ def halves(folder: Folder) -> tuple[Folder, Folder]:
 def experts_of_folder(search: Search, folder: Folder, out: Path, progress: Progress | None = None) -> list[Found]:
     """Experts by influence, by activation and by lot for each class; stored in `out` with a page.
 
-    Each expert by influence lies in a folder of its own, `Expert.load` reads it. Errors: `QuestionError` for classes
-    that the folder does not have; as `sweep`.
+    Each expert by influence lies in a folder of its own, `Expert.load` reads it. Called again after a kill, it goes on
+    from what is finished. Errors: `QuestionError` for classes that the folder does not have; as `sweep`.
     """
     started, net = perf_counter(), search.net
     cut = cut_of(net, search.at, folder)
     of = _classes(search, folder)
     choose, report = halves(folder)
-    with fresh_folder(out) as work:
-        orders = essences(net, cut, Dataset(choose), of, (gradient, activation), search.chunk, progress)
-        swept = sweep(
-            net, cut, Dataset(choose), of * 2, search.alphas, search.betas, influence=[*orders[0], *orders[1]],
-            chunk=search.chunk, progress=progress,
-        )  # fmt: skip
+    parts = _parts(search, folder, out)
+    with kept_until_done([parts]), fresh_folder(out) as work:
+        swept = _swept(search, cut, of, choose, parts, None, progress)
         grids = {INFLUENCE: swept[: len(of)], ACTIVATION: swept[len(of) :]}
-        found = _reported(search, cut, of, grids, report, progress)
+        found = _reported(search, cut, of, grids, report, InParts(parts, "report"), progress)
         title = f"{folder.path.resolve().name}: experts for {len(found)} classes"
         facts = {
             "net": search.name, "at": cut.text, "images": str(folder.stored), "criterion": search.criterion,
@@ -123,6 +123,60 @@ def experts_of_folder(search: Search, folder: Folder, out: Path, progress: Progr
         (work / PAGE).write_text(page, encoding="utf-8")
         seal(work)
     return found
+
+
+def share_of_experts(
+    search: Search, folder: Folder, out: Path, share: Share, progress: Progress | None = None
+) -> str:  # fmt: skip
+    """One worker's share of the round that can be done now: the orders of units, the sweeps, the report.
+
+    Each round needs all of the one before; returns what is to be typed next. Errors as `experts_of_folder`.
+    """
+    cut, of = cut_of(search.net, search.at, folder), _classes(search, folder)
+    choose, report = halves(folder)
+    parts = _parts(search, folder, out)
+    rows = Dataset(choose, by=OfClasses(tuple(int(q.index) for q in of)))
+    orders = Work.of(
+        search.net, cut, Label(), rows, [gradient, activation], ledger=_orders(parts), chunk=search.chunk,
+        progress=progress,
+    )  # fmt: skip
+    for start, stop in orders.share(share):
+        orders.compute(start, stop)
+    if orders.missing():
+        return "round 1 of 3, orders of units: when all shares are done, type the same again"
+    sweeps = InParts(parts, "sweep", share)
+    swept = _swept(search, cut, of, choose, parts, share, progress)
+    if not sweeps.whole(Dataset(choose)):
+        return "round 2 of 3, sweeps over α and β: when all shares are done, type the same again"
+    grids = {INFLUENCE: swept[: len(of)], ACTIVATION: swept[len(of) :]}
+    _reported(search, cut, of, grids, report, InParts(parts, "report", share), progress)
+    return "round 3 of 3, the other half: when all shares are done, type the same without --shard"
+
+
+def _parts(search: Search, folder: Folder, out: Path) -> Parts:
+    words = (search.at, search.classes, search.alphas, search.betas, search.criterion)
+    return parts_of(out, search.net, [folder], experts=words)
+
+
+def _orders(parts: Parts) -> Path:
+    """Where the orders of units are kept."""
+    return Path(parts.folder or ".") / "orders"
+
+
+def _swept(
+    search: Search, cut: Cut, of: Sequence[Class], choose: Folder, parts: Parts, share: Share | None,
+    progress: Progress | None,
+) -> list[Grid]:  # fmt: skip
+    """The grids of all classes by influence, then by activation."""
+    words: dict[str, Any] = {"chunk": search.chunk, "progress": progress}
+    orders = essences(
+        search.net, cut, Dataset(choose), of, (gradient, activation), ledger=_orders(parts), **words
+    )  # fmt: skip
+    swept: list[Grid] = sweep(
+        search.net, cut, Dataset(choose), [*of, *of], search.alphas, search.betas, influence=[*orders[0], *orders[1]],
+        counted=InParts(parts, "sweep", share), **words,
+    )  # fmt: skip
+    return swept
 
 
 def _classes(search: Search, folder: Folder) -> list[Class]:
@@ -144,6 +198,7 @@ def _reported(
     of: Sequence[Class],
     grids: dict[str, list[Grid]],
     report: Folder,
+    counted: InParts,
     progress: Progress | None,
 ) -> list[Found]:
     """The chosen experts of each way on the other half, and units by lot, as many as by influence."""
@@ -159,7 +214,7 @@ def _reported(
     # A mask that silences nothing, so that the net itself is counted where no expert was found.
     masks |= {("net", k): Mask(cut, range(size)) for k in range(len(of))}
     classes = [of[k] for _, k in masks]
-    done = evaluate(net, Dataset(report), list(masks.values()), classes, chunk=search.chunk, progress=progress)
+    done = counted(net, Dataset(report), list(masks.values()), classes, chunk=search.chunk, progress=progress)
     counts = {key: done.masked[n] for n, key in enumerate(masks)}
     return [
         Found(

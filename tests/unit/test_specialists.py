@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 import influent as inf
 from influent.cli import main
@@ -73,3 +74,57 @@ def test_the_halves_split_each_class_and_share_no_image(own):
 def test_what_is_wrong_is_said_and_nothing_is_written(own, more, lesson, capsys):
     assert main([*ASK, "--out", "made", *more]) == 1
     assert lesson in capsys.readouterr().err and not (own / "made").exists()
+
+
+# Several workers, and kills
+
+
+@pytest.fixture
+def many(torn):
+    """As `torn`, with forty images of each class."""
+    for name, colour in (("warm", (200, 90, 10)), ("cold", (10, 60, 180))):
+        for k in range(40):
+            shade = tuple(min(255, c + k) for c in colour)
+            Image.new("RGB", (4, 4), shade).save(torn / "photos" / name / f"{k}.png")
+    return torn
+
+
+def told(folder):
+    meta = json.loads((folder / "meta.json").read_text())
+    return meta["said"], {name: h for name, h in meta["files"].items() if name != "explanation.html"}
+
+
+def test_workers_share_experts_in_three_rounds(many, monkeypatch, capsys):
+    monkeypatch.setattr("influent.counting.PART", 16)
+    assert main([*ASK, "--out", "whole"]) == 0
+    capsys.readouterr()
+    for number in (1, 2, 3):
+        for share in ("1/3", "0/3", "2/3"):
+            assert main([*ASK, "--out", "made", "--shard", share]) == 0
+        assert f"round {number + (number < 3)} of 3" in capsys.readouterr().out.splitlines()[-1]
+
+    def again(*_, **__):
+        raise AssertionError("this was computed before")
+
+    monkeypatch.setattr("influent.counting.evaluate", again)
+    assert main([*ASK, "--out", "made"]) == 0
+    assert told(many / "made") == told(many / "whole")
+    assert [f.name for f in many.iterdir() if f.name.startswith(".made")] == []
+    assert main([*ASK, "--out", "made", "--shard", "3/3"]) == 1
+
+
+def test_a_stopped_run_goes_on(many, monkeypatch):
+    monkeypatch.setattr("influent.counting.PART", 16)
+    assert main([*ASK, "--out", "whole"]) == 0
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("influent.specialists.expert_lines", stopped)
+        assert main([*ASK, "--out", "made"]) == 130
+    (parts,) = (f for f in many.iterdir() if f.name.startswith(".made-parts"))
+    assert {f.name for f in parts.iterdir()} == {
+        "orders", *(f"sweep-{k}.safetensors" for k in range(3)), *(f"report-{k}.safetensors" for k in range(3))
+    }  # fmt: skip
+    assert main([*ASK, "--out", "made"]) == 0 and told(many / "made") == told(many / "whole")

@@ -37,6 +37,9 @@ def declare(commands: Any) -> None:
         "--criterion", default="recall",
         help="recall (default: best at no less precision than the net's), relaxed (whatever the precision), or f1",
     )  # fmt: skip
+    command.add_argument(
+        "--shard", metavar="I/N", help="this share of the work alone, 0/4 to 3/4, in three rounds; then without --shard"
+    )
     add_execution(command, "experts-FOLDER")
     command.set_defaults(run=run)
 
@@ -49,7 +52,8 @@ def run(options: argparse.Namespace) -> int:
 
     from influent.explain import PAGE
     from influent.samples import Folder
-    from influent.specialists import Search, expert_lines, experts_of_folder
+    from influent.shards import Share
+    from influent.specialists import Search, expert_lines, experts_of_folder, share_of_experts
 
     folder = Folder.at(options.folder)
     search = Search(
@@ -57,6 +61,11 @@ def run(options: argparse.Namespace) -> int:
         chosen["chunk"],
     )  # fmt: skip
     out = Path(chosen["out"] or f"experts-{folder.path.resolve().name}")
+    if options.shard is not None:
+        with Bar(search.passes(folder), "images") as progress:
+            said = share_of_experts(search, folder, out, Share.parse(options.shard), progress)
+        print(said)
+        return 0
     with Bar(search.passes(folder), "images") as progress:
         made = experts_of_folder(search, folder, out, progress)
     print(*expert_lines(made), sep="\n")
