@@ -55,10 +55,11 @@ def main(threads: int, tuned: bool, quick: bool) -> int:
         found["overhead"] = overhead(threads, quick)
     except InputError as error:
         print(f"overhead: skipped. {error}")
+    found["threads change a bit"] = threads_change_a_bit()
     if "overhead" in found:
         found["seconds an image"] = found["overhead"].pop("seconds an image")
     found["kills"] = [kills(who, KILLS_QUICK if quick else KILLS) for who in ("worker", "driver")]
-    found["merge"] = [merge(units, shards, top) for units, shards in SIZES[: 2 if quick else None] for top in (10, 100)
+    found["merge"] = [_alone(units, shards, top) for units, shards in SIZES[: 2 if quick else None] for top in (10, 100)
                       if units * top <= 10**7]  # fmt: skip
     if not quick:
         RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -90,16 +91,36 @@ def overhead(threads: int, quick: bool) -> dict[str, Any]:
             "seconds an image": min(times["none"]) / len(folder.files)}  # fmt: skip
 
 
+def threads_change_a_bit() -> bool:
+    """Whether one thread and two give other bits, on the net that comes with its weights."""
+    net = inf.zoo.load("efficientnet-lite0")
+    x = torch.randn(4, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    data, before, found = inf.Dataset([(x, torch.arange(4) % 2)]), torch.get_num_threads(), []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        found.append(inf.influence(net, net.layer, inf.Label(), data).values)
+    torch.set_num_threads(before)
+    changed = not torch.equal(*found)
+    print(f"threads   1 and 2 give {'other' if changed else 'the same'} bits")
+    return changed
+
+
+def _alone(units: int, shards: int, top: int) -> dict[str, Any]:
+    """A merge in a process of its own, so that its peak memory is its own."""
+    code = f"from benchmarks.shards import merge; merge({units}, {shards}, {top})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    what = f"merge     {shards:>6} shards of {units:>7} units, top {top:>3}: {found['bytes'] / 2**20:8.2f} MiB each"
+    each = f"{1000 * found['seconds'] / shards:7.2f} ms a shard, {found['MiB more']:6.0f} MiB more"
+    print(f"{what}, {found['seconds']:7.2f} s, {each}", flush=True)
+    return found
+
+
 def kills(who: str, count: int) -> dict[str, Any]:
     """A run in two processes, ended by SIGKILL at random moments until it is through: a worker of it, or all of it."""
     dice = random.Random(who)
     with tempfile.TemporaryDirectory() as place:
-        root = Path(place)
-        (root / "own.py").write_text(NET)
-        for name in ("a", "b"):
-            (root / "photos" / name).mkdir(parents=True)
-            for k in range(640):
-                Image.new("RGB", (4, 4), (k % 256, 90, 10)).save(root / "photos" / name / f"{k}.png")
+        root = _furnished(Path(place))
         words = ["essence", "photos", "--net", "own:slow", "--shard-size", "32"]
         run = [sys.executable, "-m", "influent", *words]
         quiet: dict[str, Any] = {"cwd": root, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -118,7 +139,9 @@ def kills(who: str, count: int) -> dict[str, Any]:
                     process.wait()
                 else:
                     victim = _child(process.pid, dice)
-                    os.kill(victim or process.pid, signal.SIGKILL)
+                    killed -= victim is None
+                    if victim is not None:
+                        os.kill(victim, signal.SIGKILL)
                     process.wait()
             here = {f.name: f.stat().st_mtime_ns for f in (root / "made.shards").glob("blocks-*")}
             done = (root / "made").exists()
@@ -135,6 +158,16 @@ def kills(who: str, count: int) -> dict[str, Any]:
     print(f"kills     {who}: {killed} times SIGKILL, {lost} shards lost, {again} written twice, {half} half-written; "
           f"the result is {'the same to the last bit' if same else 'ANOTHER'}")  # fmt: skip
     return {"who": who, "kills": killed, "lost": lost, "written twice": again, "half": half, "same bits": same}
+
+
+def _furnished(root: Path) -> Path:
+    """A folder with a slow net, and 1280 small images of two classes."""
+    (root / "own.py").write_text(NET)
+    for name in ("a", "b"):
+        (root / "photos" / name).mkdir(parents=True)
+        for k in range(640):
+            Image.new("RGB", (4, 4), (k % 256, 90, 10)).save(root / "photos" / name / f"{k}.png")
+    return root
 
 
 def _child(pid: int, dice: random.Random) -> int | None:
@@ -171,6 +204,7 @@ def merge(units: int, shards: int, top: int) -> dict[str, Any]:
         file = Path(place) / "shard"
         write_shard(Shard(0, 1, (Node(0, 0, partial),)), file, {"of": "Label()"})
         size = file.stat().st_size
+        read_shard(file, {"of": "Label()"})
         started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         fold = Fold()
         for k in range(shards):
@@ -179,7 +213,6 @@ def merge(units: int, shards: int, top: int) -> dict[str, Any]:
         samples = fold.total.samples
     seconds = time.perf_counter() - started
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    what = f"merge     {shards:>6} shards of {units:>7} units, top {top:>3}: {size / 2**20:8.2f} MiB each"
-    each = f"{1000 * seconds / shards:7.2f} ms a shard, {grown:6.0f} MiB more memory ({samples} samples)"
-    print(f"{what}, {seconds:7.2f} s, {each}", flush=True)
-    return {"units": units, "shards": shards, "top": top, "bytes": size, "seconds": seconds, "MiB more": grown}
+    found = {"units": units, "shards": shards, "top": top, "bytes": size, "seconds": seconds, "MiB more": grown}
+    print(json.dumps(found | {"samples": samples}))
+    return found

@@ -47,7 +47,7 @@ class Photos(torch.utils.data.Dataset[tuple[Image.Image, int]]):
 
 def kinds(report: inf.Report, subject: str) -> list[str]:
     """The findings on one class that accuse the net."""
-    return [f.kind for f in report.findings if f.subject == subject and f.kind in FAULTS]
+    return [f.kind for f in report.findings if f.subject.split(", ")[0] == subject and f.kind in FAULTS]
 
 
 def accused(report: inf.Report) -> list[str]:

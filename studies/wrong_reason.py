@@ -96,7 +96,8 @@ def one(seed: int, photos: list[Image.Image], label: Tensor, names: list[str]) -
             "any": any(f.kind == WRONG_REASON for f in report.findings),
         }  # fmt: skip
         if tint:
-            told["see it"] = sees(net, report, [photos[k] for k in held if int(label[k]) == who], own[TRAINING], who)
+            his = [photos[k] for k in held if int(label[k]) == who]
+            told["see it"] = sees(net, report.at, Photos(trained_on, label[train]), his, own[TRAINING], who)
             told["silenced"] = [vars(c) | {"as_is": c.as_is.hits, "without": c.without.hits, "held_as_is": None,
                                            "held_without": None} for c in report.checked if c.index == who]  # fmt: skip
     return told
@@ -108,14 +109,14 @@ def units(report: inf.Report, index: int, why: str) -> list[int]:
     return [r.unit for r in report.reasons if r.index == index and why in r.why(report.limits, tests)]
 
 
-def sees(net: inf.Net, report: inf.Report, held: list[Image.Image], named: list[int], who: int) -> int:
-    """How many of the units say more for him once held-out photographs are given the background."""
+def sees(net: inf.Net, at: str, train: Photos, held: list[Image.Image], named: list[int], who: int) -> int:
+    """How many units say more for him once held-out photographs are pink, by half of what they say in training."""
     label = torch.tensor([who] * len(held) + [0])
     pairs = [Photos([*made, held[0]], label) for made in (held, [tinted(photo) for photo in held])]
-    plain, pink = (see(net, report.at, inf.Dataset(one)).evidence[:-1].double().mean(0) for one in pairs)
-    # What each unit says in training is 1 / (1 − gone) times what it says on the held-out photographs.
-    gone = {r.unit: r.gone for r in report.reasons if r.index == who}
-    return sum(float(pink[u] - plain[u]) >= 0.5 * float(plain[u]) / max(1 - gone[u], 1e-9) for u in named)
+    plain, pink = (see(net, at, inf.Dataset(one)).evidence[:-1].double().mean(0) for one in pairs)
+    seen = see(net, at, inf.Dataset(train))
+    trained = seen.evidence[seen.where(who)].double().mean(0)
+    return sum(float(pink[u] - plain[u]) >= 0.5 * float(trained[u]) for u in named)
 
 
 def draw_picture(photos: list[Image.Image], label: Tensor, names: list[str]) -> None:

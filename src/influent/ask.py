@@ -121,7 +121,7 @@ def prepared(
                 "A ledger keeps the blocks of one data set: over=Dataset(folder), or a path or ball on it."
             )
         questions = [Question(c, w, over, m) for c in cuts for w in words for m in measures]
-        known = Ledger(Path(ledger), identity(questions, net), shard)
+        known = Ledger(Path(ledger), identity(questions, net, chunk), shard)
     return Asked(cuts, words, tuple(measures), jobs, known)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .nets import Net, weights_hash
+from .nets import Net, identity_of
 from .parts import Parts
 from .samples import Folder
 from .store import versions
@@ -17,23 +15,19 @@ from .store import versions
 
 def parts_of(out: Path, net: Net, folders: Sequence[Folder], **words: Any) -> Parts:
     """The parts beside `out` of this net, these files (names, sizes, times) and these words."""
+    listings = [digest_of(one.path, (file for file, _ in one.files)) for one in folders]
     about = {
-        "net": weights_hash(net.module), "layer": str(net.layer), "labels": repr(net.labels), "axes": repr(net.axes),
-        "transform": re.sub(r" at 0x[0-9a-f]+", "", repr(net.transform)), "dtype": _dtypes(net),
-        "data": " ".join(f"{one.stored} {digest_of(one.path / file for file, _ in one.files)}" for one in folders),
-        **versions(), **{name: repr(word) for name, word in words.items()},
+        **identity_of(net), "layer": str(net.layer), **versions(), **{name: repr(word) for name, word in words.items()},
+        "data": " ".join(f"{one.stored} {listing}" for one, listing in zip(folders, listings, strict=True)),
     }  # fmt: skip
     return Parts.beside(out, about)
 
 
-def digest_of(files: Iterable[Path]) -> str:
-    """A checksum of names, sizes and times of files: what is missing has none."""
+def digest_of(folder: Path, files: Iterable[str]) -> str:
+    """A checksum of names, sizes and times of files in a folder, wherever that lies: what is missing has none."""
     told = hashlib.sha256()
     for file in files:
-        known: Any = os.stat(file) if file.exists() else None
+        place = folder / file
+        known = place.stat() if place.exists() else None
         told.update(f"{file}\t{known and (known.st_size, known.st_mtime_ns)}\n".encode())
     return told.hexdigest()
-
-
-def _dtypes(net: Net) -> str:
-    return " ".join(sorted({str(p.dtype) for p in net.module.parameters()}))

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"influent: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("influent: stopped; nothing was written.", file=sys.stderr)
+        print("influent: stopped; no result was written.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

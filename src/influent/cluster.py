@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,8 +18,8 @@ from typing import Any
 from .errors import InfluentError, InputError
 from .shards import Work
 
-PATIENCE = 900.0
-"""Seconds without a finished shard after which a run gives up."""
+PATIENCE = 1800.0
+"""Seconds without a finished shard after which a run gives up, or twenty times what a shard has taken."""
 Made = Callable[[], Work]
 Progress = Callable[[int], None]
 
@@ -70,13 +71,18 @@ def compute(
             done.put(error)
 
     threading.Thread(target=run, daemon=True).start()
+    longest = 0.0
     while True:
+        began = time.monotonic()
         try:
-            row = done.get(timeout=patience)
+            # Shards that take long are no sign of anything: the first says how long they take.
+            row = done.get(timeout=max(patience, 20 * longest))
+            longest = max(longest, time.monotonic() - began)
         except queue.Empty:
             raise InfluentError(
                 f"No shard was finished in {patience:.0f} s. Has the cluster room for {workers} workers (ray status), "
-                "and do all machines see the folder and the net? What is finished is kept: type the same again."
+                "and do all machines see the folder and the net? Smaller shards (--shard-size) are finished sooner. What "
+                "is finished is kept: type the same again."
             ) from None
         if row is None:
             return

@@ -37,6 +37,13 @@ class Earlier:
     answers: Answers
     faults: tuple[Fault, ...]
 
+    def check(self, names: set[str]) -> None:
+        """Refuse to be compared with samples of which none is here, by a `QuestionError`."""
+        if names.isdisjoint(self.answers.names):
+            raise QuestionError(
+                f"No sample of this report is in the one of {self.net}: two nets are compared on the same data."
+            )
+
 
 @dataclass(frozen=True)
 class ClassChange:
@@ -98,12 +105,9 @@ def compared(
 
     Errors: `QuestionError` where no sample is in both.
     """
+    earlier.check(set(answers.names))
     known = {name: k for k, name in enumerate(earlier.answers.names)}
     pairs = [(k, known[name]) for k, name in enumerate(answers.names) if name in known]
-    if not pairs:
-        raise QuestionError(
-            f"No sample of this report is in the one of {earlier.net}: two nets are compared on the same data."
-        )
     now = [answers.said[k] == answers.label[k] for k, _ in pairs]
     before = [earlier.answers.said[j] == earlier.answers.label[j] for _, j in pairs]
     label = [answers.label[k] for k, _ in pairs]

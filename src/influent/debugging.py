@@ -69,6 +69,7 @@ def debug_folder(
         patient.train.classes(net)
     if isinstance(patient.against, Path):
         earlier = read_earlier(patient.against)
+        earlier.check({file for file, _ in folder.files})
     elif patient.against is not None:
         folder.classes(patient.against[0])
         if planned is not None:
@@ -161,7 +162,8 @@ def masks_of(net: Net, folder: Path) -> Objects:
 
 def _parts(patient: Patient, net: Net, folder: Folder, out: Path) -> Parts:
     """The finished parts of this very question."""
-    masks = "" if patient.masks is None else digest_of(sorted(patient.masks.rglob("*")))
+    marked = patient.masks
+    masks = marked and digest_of(marked, sorted(f.relative_to(marked).as_posix() for f in marked.rglob("*")))
     folders = [one for one in (folder, patient.train) if one is not None]
     return parts_of(out, net, folders, at=patient.at, limits=Limits(), masks=masks)
 

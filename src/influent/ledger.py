@@ -27,7 +27,7 @@ from torch import Tensor
 from .atomic import write_once, write_whole
 from .attribution import Question
 from .errors import InfluentError, InfluentWarning, StoreError
-from .nets import Net, weights_hash
+from .nets import Net, identity_of
 from .partial import Moments, Node, Partial, Row
 from .samples import Folder, Source
 
@@ -39,8 +39,8 @@ _TENSORS = ("total", "squares", "best", "best_values")
 _NAME = re.compile(r"blocks-(\d{8})-(\d{8})\.safetensors")
 
 
-def identity(questions: Sequence[Question], net: Net) -> dict[str, str]:
-    """What a shard belongs to: the four words as text, data by its checksum; the net by its weights, and how it sees.
+def identity(questions: Sequence[Question], net: Net, chunk: int = 16) -> dict[str, str]:
+    """What a shard belongs to: the four words as text, data by its checksum; the net; points of a pass, for the bits.
 
     >>> from torch import nn
     >>> from influent import INPUT, Class, Point, gradient
@@ -49,8 +49,7 @@ def identity(questions: Sequence[Question], net: Net) -> dict[str, str]:
     """
     texts = [question.text for question in questions]
     words = {word: " | ".join(dict.fromkeys(text[word] for text in texts)) for word in texts[0]}
-    seen = re.sub(r" at 0x[0-9a-f]+", "", repr(net.transform))
-    return {**words, "net": weights_hash(net.module), "transform": seen, "axes": repr(net.axes)}
+    return {**words, **{f"net's {key}": text for key, text in identity_of(net).items()}, "chunk": str(chunk)}
 
 
 @dataclass(frozen=True)
@@ -135,10 +134,12 @@ class Ledger:
 
         What is computed stays where the block is stopped.
         """
+        begun = self.folder.exists()
         try:
             yield
         except InfluentError:
-            if not self.ranges():
+            # A worker's folder is that of other workers, too.
+            if whole and not begun and not self.ranges():
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
         if whole:
@@ -196,8 +197,8 @@ def write_shard(shard: Shard, file: str | os.PathLike[str], about: Mapping[str, 
         "facts": vars(shard.facts),
     }  # fmt: skip
     text = json.dumps(words, ensure_ascii=False)
-    metadata = {"influent": text, "sha256": _digest(text, tensors)}
-    return write_once(file, save(tensors, metadata=metadata))
+    # One word of metadata: several are written in any order.
+    return write_once(file, save(tensors, metadata={"influent": f"{_digest(text, tensors)} {text}"}))
 
 
 def _told(node: Node, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -229,8 +230,7 @@ def read_shard(file: str | os.PathLike[str], about: Mapping[str, str]) -> Shard:
     """
     try:
         with safe_open(file, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            text, digest = metadata["influent"], metadata.get("sha256")
+            digest, _, text = (stored.metadata() or {})["influent"].partition(" ")
             names = stored.keys()
             tensors = {name: stored.get_tensor(name) for name in names}
         words = json.loads(text)

@@ -15,6 +15,7 @@ from .errors import InputError, NetError, QuestionError, nearest
 from .kernels import bringer
 from .photos import read_photo
 from .pixels import BASELINES, baseline
+from .preprocessing import code_of, spell_way
 from .shapes import checksum
 from .text import TextTransform
 
@@ -255,3 +256,20 @@ def as_input(made: Any) -> Tensor:
 def as_net(net: Net | nn.Module) -> Net:
     """A `Net` from one, or from a plain module."""
     return net if isinstance(net, Net) else Net(net)
+
+
+def identity_of(net: Net) -> dict[str, str]:
+    """What tells a net with its manners from another: weights, modules and their code, types, way in, labels, axes.
+
+    >>> identity_of(Net(nn.Linear(2, 2)))["weights"] == weights_hash(Net(nn.Linear(3, 2)).module)
+    False
+    """
+    own = {type(m) for m in net.module.modules() if not type(m).__module__.startswith("torch.")}
+    forwards = sorted(f"{kind.__qualname__} {code_of(kind.forward)}" for kind in own)
+    types = sorted({str(p.dtype) for p in (*net.module.parameters(), *net.module.buffers())})
+    told = {"modules": repr(net.module), "forward": " ".join(forwards), "labels": repr(net.labels)}
+    return {
+        "weights": weights_hash(net.module), "types": " ".join(types), "axes": repr(net.axes),
+        "transform": spell_way(net.transform),
+        **{key: hashlib.sha256(text.encode()).hexdigest()[:16] for key, text in told.items()},
+    }  # fmt: skip

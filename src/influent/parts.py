@@ -1,7 +1,7 @@
 """Finished parts of a long piece of work, kept as files: started again after a kill, it goes on where it was.
 
 A part is a frozen dataclass of numbers, texts, tensors, tuples and other such dataclasses. What belongs to another
-question is never read: each question has a folder of its own.
+question is not read: each question has a folder of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -78,15 +79,16 @@ class Parts:
 
 @contextmanager
 def kept_until_done(parts: Sequence[Parts]) -> Iterator[None]:
-    """Parts that go when the block ends well, or with an error that says what to change.
+    """Parts that go when the block ends well; or with an error in the question, if the block had begun them.
 
-    What is finished stays where the block is stopped, and where files cannot be written.
+    What is finished stays where the block is stopped, where files cannot be written, and where the net itself fails.
     """
+    new = [one for one in parts if one.folder is None or not one.folder.exists()]
     try:
         yield
     except InfluentError as error:
-        if not isinstance(error, StoreError):
-            for one in parts:
+        if not isinstance(error, StoreError) and error.__cause__ is None:
+            for one in new:
                 one.clear()
         raise
     for one in parts:
@@ -111,7 +113,7 @@ def _read(file: Path, kind: Any) -> Any:
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    return tensor.contiguous().reshape(-1).numpy().tobytes()
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
 def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:

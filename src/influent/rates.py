@@ -89,13 +89,17 @@ def mann_whitney(area: float, count: int, others: int) -> float:
 def area_interval(area: float, count: int, others: int, level: float = 0.95) -> tuple[float, float]:
     """The interval of an AUROC of `count` scores against `others`, by the normal distribution: (low, high).
 
-    (0, 1) where the AUROC is NaN. Source: Hanley & McNeil 1982, equation 2.
+    (0, 1) where the AUROC is NaN; at 0 and 1 that of a rate of the rarer kind.
+    Source: Hanley & McNeil 1982, equation 2.
 
     >>> tuple(round(end, 2) for end in area_interval(0.75, 20, 20))
     (0.6, 0.9)
     """
     if math.isnan(area) or not count or not others:
         return 0.0, 1.0
+    fewer = min(count, others)
+    if area in (0.0, 1.0):  # where the formula knows no spread
+        return wilson(round(area * fewer), fewer, level)
     first, second = area / (2 - area) - area * area, 2 * area * area / (1 + area) - area * area
     variance = (area * (1 - area) + (count - 1) * first + (others - 1) * second) / (count * others)
     half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance)

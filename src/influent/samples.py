@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,11 @@ class Folder(Source):
         said = f"{self.path.resolve().name}: {len(self.files)} images"
         return Stored(hashlib.sha256(listing.encode()).hexdigest()[:16], said)
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The classes, those without an image included."""
+        return frozenset(self.empty) | {name for _, name in self.files}
+
     @property
     def sizes(self) -> list[tuple[str, int]]:
         """Every file with its size in bytes, -1 where it is missing."""
@@ -199,7 +205,7 @@ class Folder(Source):
         A name of the net's labels; without labels, in the order of the names. Errors: `QuestionError` for names that
         the net does not know.
         """
-        names = sorted({name for _, name in self.files} | set(self.empty))
+        names = sorted(self.names)
         if self.numbered and all(name.isdigit() for name in names):
             return {name: int(name) for name in names}
         if net.labels is None:

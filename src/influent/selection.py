@@ -34,7 +34,7 @@ def selected(source: Source, index: Iterable[int]) -> Source:
 def _chosen(folder: Folder, keep: Iterable[int]) -> Folder:
     files = tuple(folder.files[k] for k in keep)
     # Without labels a class has its place among all names: those without an image here count, too.
-    gone = {*folder.empty, *(name for _, name in folder.files)} - {name for _, name in files}
+    gone = folder.names - {name for _, name in files}
     return replace(folder, files=files, empty=tuple(sorted(gone)))
 
 

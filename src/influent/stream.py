@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -137,7 +138,7 @@ class Stream:
         source = known_source(self.data.source)
         count = length(source)
         if self.ledger is None:
-            yield from self._leaves(source, 0, None if count is None else self._blocks(count), self.left_out)
+            yield from self._leaves(source, 0, None if count is None else self._blocks(count))
             return
         if count is None:
             raise QuestionError(
@@ -157,9 +158,11 @@ class Stream:
         found = ledger.known(start, stop) if ledger is not None and known else None
         if found is None:
             part = between(source, start * self.data.block, stop * self.data.block)
-            left_out: LeftOut = {}
-            nodes = list(self._leaves(part, start, stop, left_out))
-            nodes[-1] = replace(nodes[-1], partial=replace(nodes[-1].partial, left_out=left_out))
+            nodes = list(self._leaves(part, start, stop))
+            if self.left_out:  # behind the last sample that can be read
+                last = nodes[-1].partial
+                nodes[-1] = replace(nodes[-1], partial=replace(last, left_out=last.left_out | self.left_out))
+                self.left_out = LeftOut()
             # With `until`, each block stays by itself: a pass may stop behind any of them.
             if self.data.until is None:
                 fold = Fold()
@@ -173,15 +176,24 @@ class Stream:
             self.progress(sum(node.partial.samples for node in found.nodes))
         return found
 
-    def _leaves(self, source: Source, start: int, stop: int | None, left_out: LeftOut) -> Iterator[Node]:
+    def _leaves(self, source: Source, start: int, stop: int | None) -> Iterator[Node]:
         """Every block from `start` to before `stop`, one without a sample that can be read, too."""
-        following = start
+        following, told, left_out = start, 0, LeftOut()
+
+        def node(block: int, partial: Partial) -> Node:
+            nonlocal told
+            new = dict(islice(left_out.items(), told, None))
+            told = len(left_out)
+            return Node(0, block, replace(partial, left_out=new))
+
         for samples in source.blocks(self.job.net, self.data.block, left_out):
             number = int(samples.index[0]) // self.data.block
-            yield from (Node(0, k, Partial()) for k in range(following, number))
-            yield Node(0, number, self._block(samples))
+            yield from (node(k, Partial()) for k in range(following, number))
+            yield node(number, self._block(samples))
             following = number + 1
-        yield from (Node(0, k, Partial()) for k in range(following, following if stop is None else stop))
+        yield from (node(k, Partial()) for k in range(following, following if stop is None else stop))
+        if len(left_out) > told:
+            self.left_out |= left_out
 
     def _facts(self) -> Facts:
         """What has been learned of cuts and quantities, by their places."""

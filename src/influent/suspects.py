@@ -42,7 +42,7 @@ class Suspect:
     - `found` of `count` samples are said to be the class, `before` with the step as it is; `p`: McNemar's test;
     - `readout`, `readout_before`: AUROC of a linear readout of the net's units, the class against its rival, with the
       step changed and as it is; `gain [low, high]`: their difference, with an interval for all changes at once;
-    - `failed`: why it could not be tried.
+    - `level`: what p is held against, for all changes of the class together; `failed`: why it could not be tried.
     """
 
     index: int
@@ -58,11 +58,12 @@ class Suspect:
     gain: float = float("nan")
     low: float = float("nan")
     high: float = float("nan")
+    level: float = 0.0
     failed: str = ""
 
     def spoils(self, limits: Limits) -> bool:
         """Whether the net finds more of the class at once."""
-        return not self.failed and self.p <= limits.level and (self.found - self.before) / self.count >= limits.apart
+        return not self.failed and self.p <= self.level and (self.found - self.before) / self.count >= limits.apart
 
     def hides(self, limits: Limits) -> bool:
         """Whether the net's units tell the class apart without the step, and not so well with it."""
@@ -153,7 +154,7 @@ def try_steps(bench: Bench, index: int, rival: int) -> tuple[Suspect, ...]:
     positive = bench.seen.label[rows] == index
     said, units = _read(bench, bench.net, rows)
     before = read_out(units, positive)
-    level = 1 - bench.limits.level / len(todo)
+    level = bench.limits.level / len(todo)
     return tuple(_tried(bench, index, rival, one, rows, said == index, before, level) for one in todo)
 
 
@@ -170,11 +171,11 @@ def _tried(
         return replace(none, failed="Some pictures cannot be read in this way.")
     now, was = (said == index)[positive], hits[positive]
     after = read_out(units, positive)
-    gain, low, high = area_gain(before, after, positive, level)
+    gain, low, high = area_gain(before, after, positive, 1 - level)
     return replace(
         none, found=int(now.sum()), count=int(positive.sum()), before=int(was.sum()),
         p=mcnemar(int((now & ~was).sum()), int((was & ~now).sum())), readout=auroc(after, positive),
-        readout_before=auroc(before, positive), gain=gain, low=low, high=high,
+        readout_before=auroc(before, positive), gain=gain, low=low, high=high, level=level,
     )  # fmt: skip
 
 

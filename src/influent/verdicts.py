@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .confusion import ClassRate, Confusion
 from .drowning import Tried
@@ -204,7 +204,8 @@ def _spoilt(report: Report, one: Suspect) -> Finding:
     return Finding(
         PREPROCESSING, name, f"With {one.step} {one.change}, {one.found} of {one.count} samples of {name} are said to "
         f"be {name}, and {one.before} with it as it is.", "share found, more than as it is",
-        (one.found - one.before) / one.count, report.limits.apart, f"McNemar's exact test p = {one.p:.2g}",
+        (one.found - one.before) / one.count, report.limits.apart,
+        f"McNemar's exact test p = {one.p:.2g}, held against {one.level:.2g}",
         f"Sure: the net knows {name}, and {one.step} keeps it from seeing it.",
         f"Use the net without {one.step}, or with less of it.",
     )  # fmt: skip
@@ -229,7 +230,7 @@ def of_reasons(report: Report, checked: Checked) -> Iterator[Finding]:
     tests = len(report.reasons)
     for why in dict.fromkeys(w for one in own for w in one.why(limits, tests)):
         units = [one for one in own if why in one.why(limits, tests)]
-        worst = units[0]
+        worst = max(units, key=_STATISTIC[why])
         said = f"{many(len(units), 'unit')} of {name}'s essence ({few([one.unit for one in units])})"
         statistic, value, threshold, seen, calibration = _why(report, worst, why, units, tests)
         yield Finding(
@@ -239,6 +240,12 @@ def of_reasons(report: Report, checked: Checked) -> Iterator[Finding]:
             f"Look at the samples that fire them most, {', '.join(worst.names[:2])}: is what these units see a part of "
             f"{name}? If not, take it out of the training data, or vary it there.",
         )  # fmt: skip
+
+
+_STATISTIC: dict[str, Callable[[Reason], float]] = {
+    "training alone": lambda one: one.shifted, "few samples": lambda one: one.few,
+    "beside the object": lambda one: one.outside,
+}  # fmt: skip
 
 
 def _why(report: Report, one: Reason, why: str, units: list[Reason], tests: int) -> tuple[str, float, float, str, str]:
@@ -258,12 +265,12 @@ def _why(report: Report, one: Reason, why: str, units: list[Reason], tests: int)
     if why == "few samples":
         return (
             "share of evidence on a tenth of the samples", one.few, limits.few,
-            f"have {one.few:.0%} of their evidence on a tenth of the {one.count} samples, such as {one.names[0]}.",
+            f"have much of their evidence on a tenth of the {one.count} samples, unit {one.unit} {one.few:.0%} of it.",
             "not tested: a unit that says the same of all samples has a tenth of it there",
         )  # fmt: skip
     return (
         "share of evidence beside the object", one.outside, limits.outside,
-        f"have {one.outside:.0%} of their evidence beside the object, where {one.beside:.0%} of the picture is.",
+        f"look beside the object, unit {one.unit} with {one.outside:.0%} of its evidence (picture: {one.beside:.0%}).",
         "not tested: evidence that lies anywhere alike has the share of the picture that is there",
     )  # fmt: skip
 

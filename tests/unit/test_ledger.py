@@ -74,8 +74,8 @@ def wrong(message, run):
 def test_a_partial_of_another_net_question_or_data_is_refused_by_name(tmp_path):
     made, about = partial()
     file = write_partial(made, tmp_path / "0", about)
-    other = partial(seed=9)[1]
-    wrong(f"belongs to another net: {about['net']} and not {other['net']}. Name another folder.",
+    other, weights = partial(seed=9)[1], "net's weights"
+    wrong(f"belongs to another net's weights: {about[weights]} and not {other[weights]}. Name another folder.",
           lambda: read_partial(file, other))  # fmt: skip
     wrong("belongs to another of: Class(0) and not Class(1).", lambda: read_partial(file, {**about, "of": "Class(1)"}))
     more = partial(n=8)[1]
@@ -93,8 +93,8 @@ def test_a_damaged_partial_is_refused(tmp_path):
     wrong("its numbers are not those that were written.", lambda: read_partial(file, about))
     wrong("is no partial result, or damaged", lambda: read_partial(tmp_path / "nowhere", about))
     file.write_bytes(whole)
-    words = json.dumps({"schema": SCHEMA + 1, "sha256": ""})
-    save_file(load_file(file), file, metadata={"influent": words})
+    words = json.dumps({"schema": SCHEMA + 1})
+    save_file(load_file(file), file, metadata={"influent": f"checksum {words}"})
     wrong(f"is of format {SCHEMA + 1}, and this version reads format {SCHEMA}.", lambda: read_partial(file, about))
 
 
@@ -290,7 +290,7 @@ def test_a_stream_that_has_no_index_has_no_shards(tmp_path):
 
 def test_a_ledger_of_another_net_is_refused(tmp_path):
     ask(tmp_path)
-    wrong("belongs to another net", lambda: ask(tmp_path, seed=5))
+    wrong("belongs to another net's weights", lambda: ask(tmp_path, seed=5))
 
 
 def test_a_ledger_is_for_one_data_set(tmp_path):

@@ -93,7 +93,7 @@ def test_another_question_has_another_folder(tmp_path):
 
 def test_parts_go_with_the_end_of_the_work_and_stay_when_it_is_stopped(tmp_path):
     def work(error):
-        parts = Parts.beside(tmp_path / "made", {})
+        parts = Parts.beside(tmp_path / type(error).__name__, {})
         with kept_until_done([parts]):
             parts.once("one", int, lambda: 1)
             if error is not None:
@@ -104,8 +104,29 @@ def test_parts_go_with_the_end_of_the_work_and_stay_when_it_is_stopped(tmp_path)
     for error, stays in ((KeyboardInterrupt(), True), (StoreError("full"), True), (inf.QuestionError("no"), False)):
         with pytest.raises(type(error)):
             work(error)
-        assert Parts.beside(tmp_path / "made", {}).folder.exists() == stays
+        assert Parts.beside(tmp_path / type(error).__name__, {}).folder.exists() == stays
 
 
 def test_without_a_folder_nothing_is_kept():
-    assert [Parts().once("one", int, iter([1, 2]).__next__) for _ in range(1)] == [1] and not Parts().known("one")
+    made = iter([1, 2])
+    assert [Parts().once("one", int, made.__next__) for _ in range(2)] == [1, 2] and not Parts().known("one")
+
+
+def test_numbers_of_half_precision_are_kept(tmp_path):
+    made = Whole(torch.ones(3, dtype=torch.bfloat16), torch.ones(1), (), (1, ""), None)
+    Parts(tmp_path).once("half", Whole, lambda: made)
+    read = Parts(tmp_path).once("half", Whole, refuse)
+    assert torch.equal(read.table, made.table) and read.table.dtype == torch.bfloat16
+
+
+def test_parts_of_others_stay_where_a_question_is_wrong_or_the_net_fails(tmp_path):
+    parts = Parts.beside(tmp_path / "made", {})
+    parts.once("one", int, lambda: 1)
+    with pytest.raises(inf.QuestionError), kept_until_done([parts]):
+        raise inf.QuestionError("no")
+    assert parts.known("one")
+    parts.clear()
+    with pytest.raises(inf.InputError), kept_until_done([parts]):
+        parts.once("one", int, lambda: 1)
+        raise inf.InputError("the net failed") from RuntimeError("out of memory")
+    assert parts.known("one")

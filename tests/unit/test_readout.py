@@ -9,7 +9,7 @@ import torch
 
 import influent as inf
 from influent.fidelity import auroc
-from influent.rates import area_interval, mann_whitney, mcnemar
+from influent.rates import area_interval, mann_whitney, mcnemar, wilson
 from influent.readout import FOLDS, RIDGE, area_gain, read_out
 
 
@@ -97,6 +97,8 @@ def test_an_area_by_chance_is_as_often_as_its_test_says():
         share = sum(a >= area for a in areas) / len(areas)
         assert mann_whitney(area, 12, 15) == pytest.approx(share, abs=3 * math.sqrt(share * (1 - share) / 2000) + 0.01)
     assert mann_whitney(math.nan, 5, 5) == 1 == mann_whitney(1.0, 0, 5) and area_interval(math.nan, 5, 5) == (0, 1)
+    # Without any pair out of order there is still the rarer kind's count.
+    assert area_interval(1.0, 20, 1) == wilson(1, 1) and area_interval(0.0, 3, 9) == wilson(0, 3)
 
 
 @pytest.mark.parametrize(("ask", "lesson"), [

@@ -10,13 +10,14 @@ from typing import Any
 
 from .options import add_execution, add_net, load_net, settings
 from .terminal import Bar, print_place
-from .workers import add_workers, compute, ledger_of, note_command
+from .workers import add_workers, check_workers, compute, ledger_of, note_command
 
 
 def declare(commands: Any) -> None:
     """The command and its options."""
     command = commands.add_parser(
-        "essence", help="the units that are the essence of each class, over a folder of images by class",
+        "essence", allow_abbrev=False,
+        help="the units that are the essence of each class, over a folder of images by class",
         description="Mean influence of units on the score of each class, over its images: all classes in one pass.",
         epilog="""example: influent essence animals/ --net googlenet --until "Until(top=10, overlap=0.9)" """,
     )  # fmt: skip
@@ -37,6 +38,7 @@ def declare(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """The top units of each class, a line each; exit code 1 where some images could not be read."""
     started = time.perf_counter()
+    check_workers(options)
     chosen = settings(options)
 
     from influent.essences import essence_lines, essence_of_folder
@@ -50,10 +52,12 @@ def run(options: argparse.Namespace) -> int:
     ledger = Ledger(ledger_of(out), {})
     with Bar(len(folder.files), "images") as progress, ledger.kept_until_done(options.shard is None):
         work = survey.work(folder, ledger.folder, progress, options.shard_size)
-        note_command(ledger.folder, [*options.arguments, "--out", str(out)])
-        make = partial(
-            work_of, chosen, options.until, options.examples, options.folder, ledger.folder, options.shard_size
-        )
+        if not options.whole:
+            note_command(ledger.folder, [*options.arguments, "--out", str(out.absolute())])
+        # On another machine this folder is not the current one, and a worker's one GPU has the number 0.
+        there = {key: _found(value) for key, value in chosen.items()} | {"device": chosen["device"].split(":")[0]}
+        place = str(folder.path.resolve())
+        make = partial(work_of, there, options.until, options.examples, place, ledger.folder, options.shard_size)
         if not compute(options, work, make, progress):
             return 0
         told = None if options.workers else progress
@@ -61,6 +65,11 @@ def run(options: argparse.Namespace) -> int:
     print(*essence_lines(made), sep="\n")
     print_place(out / PAGE, started)
     return 1 if made.influence.left_out else 0
+
+
+def _found(value: Any) -> Any:
+    """A word of the settings; where it names a file, from the root on."""
+    return str(Path(value).resolve()) if isinstance(value, str) and Path(value).is_file() else value
 
 
 def survey_of(chosen: dict[str, Any], until: str | None, examples: int) -> Any:

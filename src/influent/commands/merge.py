@@ -11,7 +11,7 @@ from typing import Any
 
 from influent.errors import InputError
 
-from .workers import COMMAND, ledger_of
+from .workers import COMMAND, WHOLE, ledger_of
 
 
 def declare(commands: Any) -> None:
@@ -30,11 +30,11 @@ def run(options: argparse.Namespace) -> int:
     """The command that the workers shared, which finds everything computed."""
     folder = ledger_of(Path(options.result))
     try:
-        words = json.loads((folder / COMMAND).read_text(encoding="utf-8"))
-        words = [str(word) for word in words]
-    except (OSError, ValueError, TypeError):
+        told = json.loads((folder / COMMAND).read_text(encoding="utf-8"))
+        words, place = [str(word) for word in told["words"]], str(told["folder"])
+    except (OSError, ValueError, TypeError, KeyError):
         raise InputError(
             f"There are no shards beside {options.result} ({folder.name}). Make them: influent essence FOLDER "
             f"--shard 0/2 --out {options.result}"
         ) from None
-    return subprocess.call([sys.executable, "-m", "influent", *words, "--whole"])
+    return subprocess.call([sys.executable, "-m", "influent", *words, WHOLE], cwd=place)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from influent.errors import InfluentError, InputError
 
 COMMAND = "command.json"
 ENGINES = ("processes", "ray")
+WHOLE = "--whole"
 _OWN = ("--shard", "--workers", "--engine")
 
 
@@ -31,7 +34,21 @@ def add_workers(command: argparse.ArgumentParser) -> None:
         "--shard-size", type=int, default=256, metavar="N", help="images of a part that is kept by itself (default 256)"
     )
     command.add_argument("--engine", choices=ENGINES, default="processes", help="processes of this machine, or ray")
-    command.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
+    command.add_argument(WHOLE, action="store_true", help=argparse.SUPPRESS)
+
+
+def check_workers(options: argparse.Namespace) -> None:
+    """Refuse words that make no sense together, before anything is touched. Errors: `InputError`."""
+    from influent.shards import Share
+
+    if options.shard is not None:
+        Share.parse(options.shard)
+        if options.workers is not None:
+            raise InputError("--shard is one worker's share, and --workers several workers. Drop one of the two.")
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers {options.workers}: give 1 or more.")
+    if options.engine == "ray" and options.workers is None:
+        raise InputError("--engine ray: say how many workers, --workers 4 --engine ray.")
 
 
 def ledger_of(out: Path) -> Path:
@@ -43,7 +60,8 @@ def note_command(folder: Path, arguments: Sequence[str]) -> None:
     """Write down what was asked, without who computes it: `influent merge` asks it again."""
     from influent.atomic import write_whole
 
-    write_whole(folder / COMMAND, (json.dumps(list(without(arguments))) + "\n").encode())
+    told = {"words": without(arguments), "folder": os.getcwd()}
+    write_whole(folder / COMMAND, (json.dumps(told) + "\n").encode())
 
 
 def without(arguments: Sequence[str]) -> list[str]:
@@ -55,6 +73,8 @@ def without(arguments: Sequence[str]) -> list[str]:
             skip = False
         elif word in _OWN:
             skip = True
+        elif word == WHOLE:
+            continue
         elif not word.startswith(tuple(f"{own}=" for own in _OWN)):
             kept.append(word)
     return kept
@@ -64,11 +84,7 @@ def compute(options: argparse.Namespace, work: Any, make: Any, progress: Any) ->
     """Let the workers that are asked for compute shards; whether the result is still to be put together here."""
     from influent.shards import Share
 
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"--workers {options.workers}: give 1 or more.")
     if options.shard is not None:
-        if options.workers is not None:
-            raise InputError("--shard is one worker's share, and --workers several workers. Drop one of the two.")
         for start, stop in work.share(Share.parse(options.shard)):
             work.compute(start, stop)
         missing = work.missing()
@@ -91,14 +107,12 @@ def _processes(options: argparse.Namespace, work: Any, progress: Any) -> None:
     """A process for each share; what one of them leaves, the command itself does afterwards."""
     count, words = options.workers, without(options.arguments)
     done = sum(b - a for a, b in work.ledger.ranges())
-    with tempfile.TemporaryFile() as said:
+    command = [sys.executable, "-m", "influent", *words]
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
         running = [
-            subprocess.Popen(
-                [sys.executable, "-m", "influent", *words, "--shard", f"{k}/{count}"],
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-            )
-            for k in range(count)
+            subprocess.Popen([*command, "--shard", f"{k}/{count}"], stdout=subprocess.DEVNULL, stderr=file)
+            for k, file in enumerate(files)
         ]
         try:
             while any(process.poll() is None for process in running):
@@ -111,10 +125,11 @@ def _processes(options: argparse.Namespace, work: Any, progress: Any) -> None:
                 if process.poll() is None:
                     process.terminate()
             codes = [process.wait() for process in running]
-        said.seek(0)
-        lines = [line for line in said.read().decode(errors="replace").splitlines() if line.strip()]
-    if 1 in codes and lines:
-        raise InfluentError(lines[-1].removeprefix("influent: "))
+        for code, file in zip(codes, files, strict=True):
+            file.seek(0)
+            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            if code == 1 and lines:
+                raise InfluentError(lines[-1].removeprefix("influent: "))
     failed = sum(code != 0 for code in codes)
     if failed:
         print(f"note: {failed} of {count} workers ended early; their shards are done here", file=sys.stderr)
