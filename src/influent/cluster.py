@@ -81,8 +81,8 @@ def compute(
         except queue.Empty:
             raise InfluentError(
                 f"No shard was finished in {patience:.0f} s. Has the cluster room for {workers} workers (ray status), "
-                "and do all machines see the folder and the net? Smaller shards (--shard-size) are finished sooner. What "
-                "is finished is kept: type the same again."
+                "and do all machines see the folder and the net? Smaller shards (--shard-size) are finished sooner. "
+                "What is finished is kept: type the same again."
             ) from None
         if row is None:
             return

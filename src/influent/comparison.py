@@ -104,6 +104,11 @@ def compared(
     """Answers and findings beside those of an earlier report on the same samples, known by their names.
 
     Errors: `QuestionError` where no sample is in both.
+
+    >>> before = Earlier("old", Answers(("a", "b"), (0, 1), (1, 1), (1.0, 1.0)), (("never said", "cat"),))
+    >>> made = compared(Answers(("a", "b"), (0, 1), (0, 1), (1.0, 1.0)), [], {0: "cat", 1: "dog"}, before)
+    >>> made.repaired, made.gone
+    (('a',), (('never said', 'cat'),))
     """
     earlier.check(set(answers.names))
     known = {name: k for k, name in enumerate(earlier.answers.names)}

@@ -55,6 +55,13 @@ def trust(seen: Seen, keep: int = 8) -> Trust | None:
 
     None where it is not known: no class has right answers enough, or all influences have one order (behind the layer
     the net is linear).
+
+    >>> from influent.confusion import see
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).eval()
+    >>> x = torch.randn(40, 2)
+    >>> made = trust(see(net, "0/channel", influent.Dataset([(x, net(x).argmax(1))])))
+    >>> made.wrong, len(made.least)
+    (0, 8)
     """
     found = agreements(seen)
     known = ~found.isnan()
