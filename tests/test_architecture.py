@@ -27,7 +27,7 @@ FILES = sorted(SRC.rglob("*.py"))
 # are one layer and may import each other, in no circle.
 LAYERS = [
     {"errors"},
-    {"shapes", "atomic", "corpus", "rates", "limits", "finding"},
+    {"shapes", "atomic", "corpus", "rates", "limits", "finding", "codes"},
     {"cut", "quadrature", "photos", "preprocessing", "kernels", "text", "rules"},
     {"pixels"},
     {"axes", "containers", "nets", "parts"},

@@ -113,6 +113,12 @@ def compared(
     earlier.check(set(answers.names))
     known = {name: k for k, name in enumerate(earlier.answers.names)}
     pairs = [(k, known[name]) for k, name in enumerate(answers.names) if name in known]
+    other = next((k for k, j in pairs if answers.label[k] != earlier.answers.label[j]), None)
+    if other is not None:
+        raise QuestionError(
+            f"{answers.names[other]} is of class {answers.label[other]} here, and of another in the report of "
+            f"{earlier.net}: two nets are compared on the same data, with classes numbered alike."
+        )
     now = [answers.said[k] == answers.label[k] for k, _ in pairs]
     before = [earlier.answers.said[j] == earlier.answers.label[j] for _, j in pairs]
     label = [answers.label[k] for k, _ in pairs]
@@ -153,7 +159,12 @@ def read_earlier(folder: str | os.PathLike[str]) -> Earlier:
         words: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         schema = words["schema"]
         if schema == SCHEMA:
-            answers = Answers(**{key: tuple(those) for key, those in words["answers"].items()})
+            columns = {key: tuple(those) for key, those in words["answers"].items()}
+            if len({len(column) for column in columns.values()}) > 1 or not all(
+                isinstance(name, str) for name in columns["names"]
+            ):
+                raise ValueError("its answers are no table")
+            answers = Answers(**columns)
             return Earlier(
                 words["net"] or str(folder), answers, tuple((f["kind"], f["subject"]) for f in words["findings"])
             )
@@ -162,6 +173,6 @@ def read_earlier(folder: str | os.PathLike[str]) -> Earlier:
             f"{folder} holds no debugging report: {error.strerror}. Name a folder that `influent debug` "
             "wrote, or a net."
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{file} is damaged: {error}. Make it again.") from None
     raise StoreError(f"{file} is of format {schema}, and this version reads format {SCHEMA}. Make it again.")

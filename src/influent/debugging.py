@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +16,7 @@ from .comparison import REPORT, read_earlier
 from .confusion import Objects
 from .cut import Cut
 from .diagnosis import debug, debug_share
-from .errors import InputError
+from .errors import InfluentWarning, InputError
 from .explain import PAGE
 from .limits import Limits
 from .nets import Net, weights_hash
@@ -75,7 +76,7 @@ def debug_folder(
         if planned is not None:
             planned(len(folder.files))
     nets = [(net, patient.name)] + ([patient.against] if isinstance(patient.against, tuple) else [])
-    parts = [_parts(patient, one, folder, out) for one, _ in nets]
+    parts = [_parts(patient, one, folder, out, name) for one, name in nets]
     with kept_until_done(parts), fresh_folder(out) as work:
         report = _asked(patient, *nets[0], folder, parts[0], progress, planned)
         if len(nets) > 1:
@@ -106,17 +107,16 @@ def share_of_debug(
 
     `debug_folder` with the same words finds them, and does what is left. Errors as `debug`.
     """
-    kept = _parts(patient, patient.net, folder, out)
-    objects = None if patient.masks is None else masks_of(patient.net, patient.masks)
+    kept = _parts(patient, patient.net, folder, out, patient.name)
+    objects = None if patient.masks is None else masks_of(patient.net, patient.masks, _marked(patient, folder))
     done = debug_share(
         patient.net, folder, patient.at, share, kept, train=patient.train, objects=objects, chunk=patient.chunk,
         progress=progress,
     )  # fmt: skip
     if isinstance(patient.against, tuple):
-        other = patient.against[0]
-        done += debug_share(
-            other, folder, None, share, _parts(patient, other, folder, out), chunk=patient.chunk, progress=progress
-        )
+        other, name = patient.against
+        beside = _parts(patient, other, folder, out, name)
+        done += debug_share(other, folder, None, share, beside, chunk=patient.chunk, progress=progress)
     return done, kept.folder or out
 
 
@@ -125,7 +125,7 @@ def _asked(
     planned: Progress | None,
 ) -> Report:  # fmt: skip
     at = patient.at if net is patient.net else None
-    objects = None if patient.masks is None else masks_of(net, patient.masks)
+    objects = None if patient.masks is None else masks_of(net, patient.masks, _marked(patient, folder))
     report = debug(
         net, folder, at, train=patient.train, objects=objects, chunk=patient.chunk, parts=parts, progress=progress,
         planned=planned,
@@ -133,10 +133,16 @@ def _asked(
     return replace(report, net=name)
 
 
-def masks_of(net: Net, folder: Path) -> Objects:
+def _marked(patient: Patient, folder: Folder) -> list[str]:
+    """The images that masks are for."""
+    return [file for file, _ in (patient.train or folder).files]
+
+
+def masks_of(net: Net, folder: Path, images: Iterable[str]) -> Objects:
     """Where the object of each image is, as the net sees it: pictures under the images' names, their endings apart.
 
-    Errors: `InputError` where there is no such folder, no picture in it, or a transform that shows no pictures.
+    Errors: `InputError` where there is no such folder, no mask of any of the `images`, or a transform that shows no
+    pictures. An `InfluentWarning` says where masks are missing or cannot be read.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder. Name one with a picture for each image, white where the object is.")
@@ -148,24 +154,37 @@ def masks_of(net: Net, folder: Path) -> Objects:
     files = {f.relative_to(folder).with_suffix("").as_posix(): f for f in sorted(folder.rglob("*")) if is_photo(f)}
     if not files:
         raise InputError(f"{folder} holds no pictures. Name them as the images: {folder / 'tabby' / '1.png'}.")
+    names = {Path(name).with_suffix("").as_posix() for name in images}
+    marked = len(names & set(files))
+    if not marked:
+        raise InputError(
+            f"{folder} holds no mask of any image. Name them as the images, endings apart: {sorted(names)[0]}.png, and "
+            f"not {sorted(files)[0]}."
+        )
+    if marked < len(names):
+        warnings.warn(f"{marked} of {len(names)} images have a mask.", InfluentWarning, stacklevel=2)
     view = net.transform.view
 
     def objects(name: str) -> Tensor | None:
         file = files.get(Path(name).with_suffix("").as_posix())
         if file is None:
             return None
-        seen = view(file).convert("L")
+        try:
+            seen = view(file).convert("L")
+        except InputError as error:
+            warnings.warn(f"A mask is left out: {error}", InfluentWarning, stacklevel=2)
+            return None
         return torch.frombuffer(bytearray(seen.tobytes()), dtype=torch.uint8).reshape(seen.height, seen.width) / 255
 
     return objects
 
 
-def _parts(patient: Patient, net: Net, folder: Folder, out: Path) -> Parts:
+def _parts(patient: Patient, net: Net, folder: Folder, out: Path, name: str) -> Parts:
     """The finished parts of this very question."""
     marked = patient.masks
     masks = marked and digest_of(marked, sorted(f.relative_to(marked).as_posix() for f in marked.rglob("*")))
     folders = [one for one in (folder, patient.train) if one is not None]
-    return parts_of(out, net, folders, at=patient.at, limits=Limits(), masks=masks)
+    return parts_of(out, net, folders, name=name, at=patient.at, limits=Limits(), masks=masks)
 
 
 def _causes(net: Net, folder: Folder, report: Report) -> list[Cause]:

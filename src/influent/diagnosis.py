@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .ask import check_chunk
 from .comparison import Answers
 from .confusion import Objects, Seen, class_rates, confusions, matrix, see, see_share
 from .cut import Cut
@@ -61,7 +62,12 @@ def debug(
     >>> report.findings, report.accuracy
     ((), 1.0)
     """
-    net, limits, parts = as_net(net), limits or Limits(), parts or Parts()
+    net, limits, parts = as_net(net), Limits() if limits is None else limits, parts or Parts()
+    check_chunk(chunk)
+    if not isinstance(limits, Limits):
+        raise QuestionError(f"limits={limits!r}: give Limits(little=0.1), or None.")
+    if objects is not None and not callable(objects):
+        raise QuestionError("objects= is a function from a sample's name to its mask [row, column], or None.")
     cut, benches = _cut(net, at, _dataset(data)), []
     for one, marked, name in _sets(data, train, objects):
         seen = see(net, cut, one, chunk, progress, marked, parts, name)
@@ -100,7 +106,15 @@ def debug_share(
 
 
 def _dataset(data: Any) -> Dataset:
-    return data if isinstance(data, Dataset) else Dataset(data)
+    """What is gone through more than once, in one order. Errors: `InputError` for loaders that shuffle."""
+    made = data if isinstance(data, Dataset) else Dataset(data)
+    sampler = getattr(getattr(made.source, "batches", None), "sampler", None)
+    if isinstance(sampler, torch.utils.data.RandomSampler):
+        raise InputError(
+            "This DataLoader shuffles, and samples are looked at more than once, by their number. Make it with "
+            "shuffle=False, or give its dataset."
+        )
+    return made
 
 
 def _sets(data: Any, train: Any, objects: Objects | None) -> list[tuple[Dataset, Objects | None, str]]:

@@ -11,10 +11,9 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from .atomic import write_once, write_whole
 from .attribution import Question
+from .codes import codes_in
 from .errors import InfluentError, InfluentWarning, StoreError
 from .nets import Net, identity_of
 from .partial import Moments, Node, Partial, Row
@@ -34,8 +34,9 @@ from .samples import Folder, Source
 SCHEMA = 2
 SHARD = 8
 """Blocks of a shard, where nothing else is said."""
-QUESTION, LISTING = "question.json", "data.tsv"
+QUESTION, LISTING = "question.json", "data.json"
 _TENSORS = ("total", "squares", "best", "best_values")
+_OURS = re.compile(r"\.?(blocks-\d{8}-\d{8}\.safetensors|question\.json|data\.json|command\.json)(-\w+)?")
 _NAME = re.compile(r"blocks-(\d{8})-(\d{8})\.safetensors")
 
 
@@ -49,6 +50,7 @@ def identity(questions: Sequence[Question], net: Net, chunk: int = 16) -> dict[s
     """
     texts = [question.text for question in questions]
     words = {word: " | ".join(dict.fromkeys(text[word] for text in texts)) for word in texts[0]}
+    words["code"] = " ".join(dict.fromkeys(codes_in((q.of, q.over, q.measure)) for q in questions))
     return {**words, **{f"net's {key}": text for key, text in identity_of(net).items()}, "chunk": str(chunk)}
 
 
@@ -140,16 +142,33 @@ class Ledger:
         except InfluentError:
             # A worker's folder is that of other workers, too.
             if whole and not begun and not self.ranges():
-                shutil.rmtree(self.folder, ignore_errors=True)
+                self._clear()
             raise
         if whole:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._clear()
+
+    def _clear(self) -> None:
+        """Remove what is ours, and the folder if nothing else is in it."""
+        for file in list(self.folder.iterdir()) if self.folder.is_dir() else []:
+            if _OURS.fullmatch(file.name):
+                file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def begin(self, source: Source) -> None:
         """Write down what is asked, and of which files; or refuse a folder of another question, or of other files.
 
         Errors: `StoreError`, with what differs.
         """
+        if self.folder.is_dir():
+            strangers = sorted(f.name for f in self.folder.iterdir() if not _OURS.fullmatch(f.name))
+            if strangers:
+                raise StoreError(
+                    f"{self.folder} holds files that are no shards ({', '.join(strangers[:3])}). Name another folder "
+                    "for the result: shards are kept beside it until it stands."
+                )
+            if not self.ranges():  # begun, and nothing is finished: what was asked does not matter
+                self._clear()
         if isinstance(source, Folder):
             self._check_files(source)
         place = self.folder / QUESTION
@@ -165,10 +184,12 @@ class Ledger:
         here = dict(source.sizes)
         place = self.folder / LISTING
         if not place.exists():
-            write_whole(place, "".join(f"{file}\t{size}\n" for file, size in here.items()).encode())
+            write_whole(place, (json.dumps(here, ensure_ascii=False, indent=0) + "\n").encode())
             return
-        lines = [line.rpartition("\t") for line in place.read_text(encoding="utf-8").splitlines()]
-        there = {file: int(size) for file, _, size in lines}
+        try:
+            there = dict(json.loads(place.read_text(encoding="utf-8")))
+        except ValueError:
+            raise StoreError(f"{place} is damaged. Remove {self.folder} and begin anew.") from None
         changed = {
             "new": [f for f in here if f not in there], "gone": [f for f in there if f not in here],
             "of another size": [f for f in here if f in there and here[f] != there[f]],

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .codes import attributes, code_of, codes_in, plainly
 from .errors import InputError, NetError, QuestionError, nearest
 from .kernels import bringer
 from .photos import read_photo
 from .pixels import BASELINES, baseline
-from .preprocessing import code_of, spell_way
 from .shapes import checksum
 from .text import TextTransform
 
@@ -264,12 +264,15 @@ def identity_of(net: Net) -> dict[str, str]:
     >>> identity_of(Net(nn.Linear(2, 2)))["weights"] == weights_hash(Net(nn.Linear(3, 2)).module)
     False
     """
-    own = {type(m) for m in net.module.modules() if not type(m).__module__.startswith("torch.")}
-    forwards = sorted(f"{kind.__qualname__} {code_of(kind.forward)}" for kind in own)
+    told = []
+    for name, m in net.module.named_modules():
+        hooks = [code_of(hook) for hook in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
+        forward = "" if type(m).__module__.startswith("torch.") else code_of(type(m).forward)
+        told.append(f"{name} {type(m).__qualname__} {forward} {hooks} {attributes(m)}")
     types = sorted({str(p.dtype) for p in (*net.module.parameters(), *net.module.buffers())})
-    told = {"modules": repr(net.module), "forward": " ".join(forwards), "labels": repr(net.labels)}
     return {
         "weights": weights_hash(net.module), "types": " ".join(types), "axes": repr(net.axes),
-        "transform": spell_way(net.transform),
-        **{key: hashlib.sha256(text.encode()).hexdigest()[:16] for key, text in told.items()},
+        "transform": f"{plainly(net.transform)} {code_of(net.transform)} {codes_in(net.transform)}".strip(),
+        "modules": hashlib.sha256("\n".join(told).encode()).hexdigest()[:16],
+        "labels": hashlib.sha256(repr(net.labels).encode()).hexdigest()[:16],
     }  # fmt: skip

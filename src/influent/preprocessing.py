@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +59,8 @@ class Compose:
     steps: tuple[PictureStep, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.steps, tuple | list):
+            raise InputError(f"Compose({self.steps!r}): give several steps in brackets, Compose(({self.steps!r},)).")
         object.__setattr__(self, "steps", tuple(self.steps))
         for step in self.steps:
             if not callable(step):
@@ -82,22 +82,3 @@ def name_of(step: Any) -> str:
     ('Blur(std=2.0)', 'name_of')
     """
     return str(getattr(step, "__name__", None) or repr(step))
-
-
-def spell_way(transform: Any) -> str:
-    """A way into a net as text that tells one from another: its `repr`, and a checksum of functions in it.
-
-    >>> spell_way(lambda picture: picture) == spell_way(lambda picture: picture.convert("L"))
-    False
-    """
-    steps = [transform, getattr(transform, "see", None), *getattr(getattr(transform, "see", None), "steps", ())]
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(transform)) + "".join(f" {code_of(step)}" for step in steps)
-
-
-def code_of(function: Any) -> str:
-    """A checksum of a function's code; nothing where there is none."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return ""
-    told = re.sub(r" at 0x[0-9a-f]+", "", repr((code.co_code, code.co_consts, code.co_names)))
-    return hashlib.sha256(told.encode()).hexdigest()[:12]

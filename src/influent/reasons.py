@@ -84,7 +84,7 @@ def reasons(seen: Seen, held: Seen | None, limits: Limits, keep: int = 4) -> tup
     >>> from influent.confusion import see
     >>> net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 2, bias=False)).eval()
     >>> net[1].weight.data = torch.eye(2)
-    >>> seen = see(net, "0/channel", influent.Dataset([(torch.eye(2).repeat(20, 1), torch.arange(40) % 2)]))
+    >>> seen = see(net, "0/channel", Dataset([(torch.eye(2).repeat(20, 1), torch.arange(40) % 2)]))
     >>> [(one.index, one.unit, one.share) for one in reasons(seen, None, Limits())]
     [(0, 0, 1.0), (1, 1, 1.0)]
     """

@@ -206,7 +206,7 @@ class Folder(Source):
         the net does not know.
         """
         names = sorted(self.names)
-        if self.numbered and all(name.isdigit() for name in names):
+        if self.numbered and all(name.isdecimal() for name in names):
             return {name: int(name) for name in names}
         if net.labels is None:
             return {name: k for k, name in enumerate(names)}
@@ -246,18 +246,30 @@ class Folder(Source):
 
 def _from_table(place: Path, table: Path, delimiter: str) -> list[tuple[str, str]]:
     """The files and classes of a table of labels."""
-    with table.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter=delimiter))
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter=delimiter))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{table} is not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from None
     column = next((c for c in ("index", "label", "name") if rows and c in rows[0]), None)
     if column is None or "file" not in rows[0]:
-        raise InputError(f"{table} needs a first line with the columns file and index (or label).")
+        raise InputError(f"{table} needs a first line with the columns file and index (or label), and a line a file.")
+    for number, row in enumerate(rows, 2):
+        if not row["file"] or not row[column]:
+            raise InputError(
+                f"{table}, line {number}: a file and its {column} are wanted, with a {delimiter!r} between."
+            )
     root = place if (place / rows[0]["file"]).exists() or not (place / "images").is_dir() else place / "images"
-    return [((root / row["file"]).relative_to(place).as_posix(), row[column]) for row in rows]
+    return [(Path(os.path.relpath(root / row["file"], place)).as_posix(), row[column]) for row in rows]
 
 
 def _mixed(files: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Files in an order by the checksum of their names."""
-    return tuple(sorted(files, key=lambda one: hashlib.sha256(one[0].encode()).digest()))
+    """Files in an order by the checksum of their names. Errors: `InputError` for names that are not UTF-8."""
+    found = list(files)
+    for file, _ in found:
+        if not file.isascii() and any("\ud800" <= c <= "\udfff" for c in file):
+            raise InputError(f"{os.fsencode(file)!r}: this file's name is not UTF-8, and cannot be told. Rename it.")
+    return tuple(sorted(found, key=lambda one: hashlib.sha256(one[0].encode()).digest()))
 
 
 @dataclass(frozen=True, repr=False)

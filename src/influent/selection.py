@@ -19,7 +19,7 @@ def selected(source: Source, index: Iterable[int]) -> Source:
 
     Images of a folder and rows of an indexed data set that are not chosen are not read.
 
-    >>> source = influent.Dataset([(torch.zeros(5, 2), torch.arange(5))]).source
+    >>> source = Dataset([(torch.zeros(5, 2), torch.arange(5))]).source
     >>> next(selected(source, [3, 1]).samples(Net(torch.nn.Identity()), 5, {})).names
     ('sample 1', 'sample 3')
     """

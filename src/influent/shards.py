@@ -58,9 +58,9 @@ class Work:
     `shard` is how many blocks a shard has. Errors: as `influence`; `QuestionError` for data that cannot be read part by
     part.
 
-    >>> data = influent.Dataset([(torch.ones(70, 2), torch.arange(70) % 2)])
+    >>> data = Dataset([(torch.ones(70, 2), torch.arange(70) % 2)])
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     work = Work.of(nn.Linear(2, 2).eval(), "INPUT", influent.Label(), data, ledger=folder, shard=1)
+    ...     work = Work.of(nn.Linear(2, 2).eval(), "INPUT", Label(), data, ledger=folder, shard=1)
     ...     before = work.missing()
     ...     before, work.compute(1, 2), work.missing()
     ([(0, 1), (1, 2), (2, 3)], 32, [(0, 1), (2, 3)])

@@ -41,7 +41,7 @@ def fresh_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     holds files that are not ours: nothing of the user's is touched.
     """
     place = Path(folder).expanduser().absolute()
-    _check_ours(place)
+    check_ours(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
@@ -49,7 +49,7 @@ def fresh_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         raise StoreError(f"{folder} cannot be written: {error.strerror}. Name another folder.") from None
     try:
         yield work
-        _check_ours(place)
+        check_ours(place)
         _swap(work, place)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}. Is the disk full?") from error
@@ -57,8 +57,11 @@ def fresh_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _check_ours(place: Path) -> None:
-    """An empty place, an empty folder, or a result of ours with nothing else in it."""
+def check_ours(place: Path) -> None:
+    """Refuse to write over what is not ours, by a `StoreError`.
+
+    Allowed are an empty place, an empty folder, or a result of ours with nothing else in it.
+    """
     if not place.exists():
         return
     if not place.is_dir():

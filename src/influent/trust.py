@@ -59,7 +59,7 @@ def trust(seen: Seen, keep: int = 8) -> Trust | None:
     >>> from influent.confusion import see
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).eval()
     >>> x = torch.randn(40, 2)
-    >>> made = trust(see(net, "0/channel", influent.Dataset([(x, net(x).argmax(1))])))
+    >>> made = trust(see(net, "0/channel", Dataset([(x, net(x).argmax(1))])))
     >>> made.wrong, len(made.least)
     (0, 8)
     """

@@ -77,7 +77,7 @@ def workers_of(pid):
     return [k for k, (_, line) in parents.items() if b"MapWorker" in line and above(k)]
 
 
-def test_a_worker_and_the_driver_are_killed_and_nothing_is_lost(own, whole, token):
+def test_a_worker_and_the_driver_are_killed_and_nothing_is_lost(own, whole, token, monkeypatch):
     first = started(net="slow")
     wait_for(first, own, 1)
     victims = workers_of(first.pid)
@@ -90,6 +90,7 @@ def test_a_worker_and_the_driver_are_killed_and_nothing_is_lost(own, whole, toke
     first.stderr.close()
     kept = shards(own)
     assert len(kept) >= 3 and not (own / "made").exists()
+    monkeypatch.setenv("SLOW", "0")
     assert main(words("--shard", "0/1", net="slow")) == 0
     now = shards(own)
     assert len(now) == 10 and all(now[name] == at for name, at in kept.items())

@@ -21,11 +21,11 @@ from tests.unit.test_diagnosis import NET, WORDS, data, made
 from tests.unit.test_essences import listed
 
 SLOW = """
-import time
+import os, time
 
 def slow():
     net = made("drowns")
-    net.module[1].register_forward_hook(lambda *_: time.sleep(0.05))
+    net.module[1].register_forward_hook(lambda *_: time.sleep(float(os.environ.get("SLOW", "0.05"))))
     return net
 
 def deep():
@@ -159,14 +159,14 @@ def test_a_killed_run_leaves_no_result_and_the_next_one_goes_on(own, monkeypatch
     def again(*_):
         raise AssertionError("these images went through the net before")
 
-    # The same weights in a net that does not wait.
+    monkeypatch.setenv("SLOW", "0")
     looked = _Look.through
     monkeypatch.setattr("influent.confusion._Look.through", again)
-    assert ask("drowns", "--chunk", "1") == 0
+    assert ask("slow", "--chunk", "1") == 0
     kept = stored(own)
     assert begun(own) == []
     monkeypatch.setattr("influent.confusion._Look.through", looked)
-    assert main(["debug", "photos", "--net", "own:drowns", "--out", "whole", "--chunk", "1"]) == 0
+    assert main(["debug", "photos", "--net", "own:slow", "--out", "whole", "--chunk", "1"]) == 0
     whole = json.loads((own / "whole" / "report.json").read_text())
     assert kept == whole
 
@@ -256,6 +256,37 @@ def test_masks_say_what_lies_beside_the_object(own, capsys):
     assert found == [] and all(r["outside"] == r["beside"] == 1 for r in stored(own)["reasons"])
 
 
+def test_a_mask_that_cannot_be_read_is_said(own, capsys):
+    (own / "masks" / "warm").mkdir(parents=True)
+    Image.new("L", (4, 4), 255).save(own / "masks" / "warm" / "0.png")
+    (own / "masks" / "warm" / "1.png").write_bytes(b"no picture")
+    assert ask("healthy", "--masks", "masks") == 0
+    said = capsys.readouterr().err
+    assert "note: 2 of 72 images have a mask." in said and "note: A mask is left out: " in said
+
+
+def test_two_nets_of_the_same_weights_are_two_nets(own, capsys):
+    (own / "own.py").write_text(
+        NET
+        + """
+def quiet():
+    net = made("drowns")
+    net.module[0].register_forward_hook(lambda module, args, y: y * torch.tensor([0.0] * 4 + [1] * 12)[:, None, None])
+    return net
+
+def loud():
+    net = made("drowns")
+    net.module[0].register_forward_hook(lambda module, args, y: y * torch.tensor([1.0] * 4 + [9] * 12)[:, None, None])
+    return net
+"""
+    )
+    assert ask("quiet", "--against", "own:loud") == 0
+    said = capsys.readouterr().out
+    assert main(["debug", "photos", "--net", "own:loud", "--out", "other"]) == 0
+    other = json.loads((own / "other" / "report.json").read_text())["accuracy"]
+    assert f"and {round(72 * other)} were; McNemar" in said and stored(own)["accuracy"] != other
+
+
 def test_a_net_beside_its_repair(own, capsys):
     assert ask("drowns", "--against", "own:healthy") == 0
     assert "against own:healthy: 48 of 72 samples are right, and 72 were" in capsys.readouterr().out
@@ -272,14 +303,16 @@ def test_a_net_beside_its_repair(own, capsys):
     (["--against", "photos"], "photos holds no debugging report: No such file or directory."),
     (["--against", "made", "--against-weights", "w.pth"], "--against-weights goes with a net, and --against names"),
     (["--masks", "nowhere"], "nowhere is no folder. Name one with a picture for each image, white where"),
-    (["--masks", "."], None),
+    (["--masks", "own"], "own holds no mask of any image. Name them as the images, endings apart: "),
     (["--train", "nowhere"], "nowhere is no folder. Name a folder with a folder of images for each class."),
     (["--against", "own:nobody"], "nobody"),
 ])  # fmt: skip
 def test_what_else_is_wrong_is_said(own, more, lesson, capsys):
     (own / "made").mkdir()
-    assert ask("drowns", *more) == (0 if lesson is None else 1)
-    assert lesson is None or lesson in capsys.readouterr().err
+    (own / "own").mkdir()
+    Image.new("L", (4, 4)).save(own / "own" / "other.png")
+    assert ask("drowns", *more) == 1
+    assert lesson in capsys.readouterr().err
     assert begun(own) == []
 
 

@@ -347,3 +347,25 @@ def test_limits_that_decide_nothing_are_a_lesson(words, lesson):
 def test_batches_that_run_once_are_a_lesson():
     with pytest.raises(inf.InputError, match=r"gives its batches once, and they are gone"):
         inf.debug(made("drowns"), iter(data()))
+
+
+# Lessons
+
+
+@pytest.mark.parametrize(("ask", "lesson"), [
+    (lambda: inf.debug(made("healthy"), data(), chunk=0), "chunk=0: give the number of points per pass, 1 or more."),
+    (lambda: inf.debug(made("healthy"), data(), limits={"little": 0.1}), "give Limits(little=0.1), or None."),
+    (lambda: inf.debug(made("healthy"), data(), objects={}), "objects= is a function from a sample's name to its mask"),
+])  # fmt: skip
+def test_what_debug_cannot_use_is_a_lesson(ask, lesson):
+    with pytest.raises(inf.QuestionError) as error:
+        ask()
+    assert lesson in str(error.value)
+
+
+def test_a_loader_that_shuffles_is_refused():
+    x, label = data()[0]
+    pairs = torch.utils.data.TensorDataset(x, label)
+    with pytest.raises(inf.InputError, match="This DataLoader shuffles, and samples are looked at more than once"):
+        inf.debug(made("healthy"), torch.utils.data.DataLoader(pairs, batch_size=16, shuffle=True))
+    assert inf.debug(made("healthy"), torch.utils.data.DataLoader(pairs, batch_size=16)).samples == len(label)

@@ -20,7 +20,7 @@ from tests.unit.test_cli import _Page as Page
 NET = (
     test_shared.NET
     + """
-import time
+import os, time
 from dataclasses import replace
 
 def layered():
@@ -28,7 +28,7 @@ def layered():
 
 def slow():
     net = layered()
-    net.module[1].register_forward_hook(lambda *_: time.sleep(0.2))
+    net.module[1].register_forward_hook(lambda *_: time.sleep(float(os.environ.get("SLOW", "0.2"))))
     return net
 """
 )

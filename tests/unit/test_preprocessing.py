@@ -82,6 +82,7 @@ NO_STEP = (
 @pytest.mark.parametrize(("ask", "lesson"), [
     (lambda: inf.Blur(0), "Blur(0): give a width in pixels above 0, Blur(2.0)."),
     (lambda: inf.Blur("2"), "Blur('2'): give a width in pixels above 0, Blur(2.0)."),
+    (lambda: inf.Compose(inf.Grey()), "Compose(Grey()): give several steps in brackets, Compose((Grey(),))."),
     (lambda: inf.Compose((3,)), NO_STEP),
 ])  # fmt: skip
 def test_what_is_no_step_is_a_lesson(ask, lesson):

@@ -66,7 +66,7 @@ def test_processes_of_this_machine_give_the_same_bits(own, whole):
     assert values(own / "made") == whole
 
 
-def test_a_killed_run_goes_on(own, whole, capsys):
+def test_a_killed_run_goes_on(own, whole, monkeypatch):
     run = [sys.executable, "-m", "influent", *words(net="slow")]
     for shards in (2, 5):
         with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -76,7 +76,8 @@ def test_a_killed_run_goes_on(own, whole, capsys):
             process.send_signal(signal.SIGKILL)
     done = {f.name: f.stat().st_mtime_ns for f in (own / "made.shards").glob("blocks-*")}
     assert len(done) >= 5 and not (own / "made").exists()
-    assert main(words("--shard", "0/1")) == 0
+    monkeypatch.setenv("SLOW", "0")
+    assert main(words("--shard", "0/1", net="slow")) == 0
     after = {f.name: f.stat().st_mtime_ns for f in (own / "made.shards").glob("blocks-*")}
     assert len(after) == 10 and all(after[name] == at for name, at in done.items())
     assert main(["merge", "made"]) == 0 and values(own / "made") == whole
@@ -150,7 +151,7 @@ def test_a_full_disk_is_said_and_what_is_finished_stays(own, whole, capsys):
     assert run.returncode == 1 and "cannot be written: File too large. Is the disk full?" in run.stderr
     left = [f.name for f in (own / "made.shards").iterdir()]
     assert len([name for name in left if name.startswith("blocks-")]) == done
-    assert all(name.startswith(("blocks-", "data.tsv", "command.json", "question.json")) for name in left)
+    assert all(name.startswith(("blocks-", "data.json", "command.json", "question.json")) for name in left)
     assert main(words()) == 0 and values(own / "made") == whole
 
 
@@ -221,6 +222,37 @@ def layered():
     assert main(words("--shard", "1/2")) == 1
     assert "belongs to another net's transform: " in capsys.readouterr().err
     assert main(words("--shard", "1/2", "--chunk", "3")) == 1
+
+
+def test_files_of_the_user_beside_the_result_stay(own, capsys):
+    (own / "made.shards").mkdir()
+    (own / "made.shards" / "thesis.txt").write_text("precious")
+    assert main(words()) == 1
+    assert "made.shards holds files that are no shards (thesis.txt)." in capsys.readouterr().err
+    assert (own / "made.shards" / "thesis.txt").read_text() == "precious"
+
+
+def test_a_share_that_failed_is_not_in_the_way(own, whole):
+    assert main(words("--at", "7", "--shard", "0/1")) == 1
+    assert main(words("--shard", "0/1")) == 0 and main(["merge", "made"]) == 0
+    assert values(own / "made") == whole
+
+
+def test_a_result_inside_the_data_is_refused(own, capsys):
+    assert main(words(out="photos/made")) == 1
+    assert "--out photos/made lies in photos, which is gone through" in capsys.readouterr().err
+    assert sorted(f.name for f in (own / "photos").iterdir()) == ["cold", "warm"]
+
+
+def test_names_with_line_breaks_are_names(own):
+    for name in ("x\ny.png", "a\rb.png", "x\u2028y.png"):
+        Image.new("RGB", (4, 4), (200, 90, 10)).save(own / "photos" / "warm" / name)
+    assert main(words("--shard", "0/2")) == 0 and main(words()) == 0
+
+
+def test_words_behind_two_dashes_are_no_options(own, whole):
+    run = [word for word in words("--workers", "2") if word != "photos"]
+    assert main([*run, "--", "photos"]) == 0 and values(own / "made") == whole
 
 
 def test_words_without_those_that_say_who_computes():

@@ -101,6 +101,11 @@ def test_reports_on_other_data_are_not_compared():
     )
 
 
+def test_classes_that_are_numbered_otherwise_are_not_compared():
+    with pytest.raises(inf.QuestionError, match="a is of class 1 here, and of another in the report of old"):
+        compared(Answers(("a",), (1,), (0,), (1.0,)), [], {0: "cat", 1: "dog"}, BEFORE)
+
+
 def test_a_report_beside_itself_has_changed_nothing():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(2, 2), nn.Identity()).eval()
@@ -115,6 +120,9 @@ def test_a_report_beside_itself_has_changed_nothing():
     ("{", "is damaged: "),
     ('{"schema": 1}', "is of format 1, and this version reads format 2. Make it again."),
     ('{"schema": 2, "findings": []}', "is damaged: 'answers'. Make it again."),
+    ('{"schema": 2, "net": "", "findings": [], "answers": null}', "is damaged: "),
+    ('{"schema": 2, "net": "", "findings": [], "answers": {"names": ["a"], "label": [], "said": []}}',
+     "is damaged: its answers are no table."),
 ])  # fmt: skip
 def test_what_is_no_earlier_report_is_a_lesson(tmp_path, text, lesson):
     if text is not None:

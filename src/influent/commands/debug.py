@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .options import add_execution, add_net, load_net, settings
+from .options import add_execution, add_net, check_apart, load_net, settings
 from .terminal import Bar, print_place
 
 
@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     from influent.explain import PAGE
     from influent.samples import Folder
     from influent.shards import Share
+    from influent.store import check_ours
 
     folder = Folder.at(options.folder)
     patient = Patient(
@@ -63,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
         options.masks and Path(options.masks), _other(options, chosen), chosen["chunk"],
     )  # fmt: skip
     out = Path(chosen["out"] or f"debug-{folder.path.resolve().name}")
+    check_apart(out, *(one.path for one in (folder, patient.train) if one), *filter(None, [patient.masks]))
+    check_ours(out)
     bar = Bar(len(folder.files) + (len(patient.train.files) if patient.train else 0), "images")
     if options.shard is not None:
         with bar as progress:

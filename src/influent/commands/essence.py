@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .options import add_execution, add_net, load_net, settings
+from .options import add_execution, add_net, check_apart, load_net, settings
 from .terminal import Bar, print_place
-from .workers import add_workers, check_workers, compute, ledger_of, note_command
+from .workers import add_workers, added, check_workers, compute, ledger_of, note_command, without
 
 
 def declare(commands: Any) -> None:
@@ -45,15 +45,18 @@ def run(options: argparse.Namespace) -> int:
     from influent.explain import PAGE
     from influent.ledger import Ledger
     from influent.samples import Folder
+    from influent.store import check_ours
 
     folder = Folder.at(options.folder)
     survey = survey_of(chosen, options.until, options.examples)
     out = Path(chosen["out"] or f"essence-{folder.path.resolve().name}")
+    check_apart(out, folder.path)
+    check_ours(out)
     ledger = Ledger(ledger_of(out), {})
     with Bar(len(folder.files), "images") as progress, ledger.kept_until_done(options.shard is None):
         work = survey.work(folder, ledger.folder, progress, options.shard_size)
         if not options.whole:
-            note_command(ledger.folder, [*options.arguments, "--out", str(out.absolute())])
+            note_command(ledger.folder, added(without(options.arguments), "--out", str(out.absolute())))
         # On another machine this folder is not the current one, and a worker's one GPU has the number 0.
         there = {key: _found(value) for key, value in chosen.items()} | {"device": chosen["device"].split(":")[0]}
         place = str(folder.path.resolve())

@@ -9,7 +9,7 @@ from typing import Any
 
 from influent.errors import InputError
 
-from .options import add_execution, add_net, load_net, settings
+from .options import add_execution, add_net, check_apart, load_net, settings
 from .terminal import Bar, print_place
 
 COUNTS = "5,10,20,50,100,200"
@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
         chosen["chunk"],
     )  # fmt: skip
     out = Path(chosen["out"] or f"experts-{folder.path.resolve().name}")
+    check_apart(out, folder.path)
     if options.shard is not None:
         with Bar(search.passes(folder), "images") as progress:
             said = share_of_experts(search, folder, out, Share.parse(options.shard), progress)

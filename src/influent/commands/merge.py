@@ -11,7 +11,7 @@ from typing import Any
 
 from influent.errors import InputError
 
-from .workers import COMMAND, WHOLE, ledger_of
+from .workers import COMMAND, WHOLE, added, ledger_of
 
 
 def declare(commands: Any) -> None:
@@ -37,4 +37,4 @@ def run(options: argparse.Namespace) -> int:
             f"There are no shards beside {options.result} ({folder.name}). Make them: influent essence FOLDER "
             f"--shard 0/2 --out {options.result}"
         ) from None
-    return subprocess.call([sys.executable, "-m", "influent", *words, WHOLE], cwd=place)
+    return subprocess.call([sys.executable, "-m", "influent", *added(words, WHOLE)], cwd=place)

@@ -92,6 +92,13 @@ def _config(file: str) -> dict[str, Any]:
     return found
 
 
+def check_apart(out: Path, *folders: Path) -> None:
+    """Refuse a result inside of the data, where it would be taken for a class. Errors: `InputError`."""
+    for folder in folders:
+        if folder.resolve() in out.expanduser().absolute().resolve().parents:
+            raise InputError(f"--out {out} lies in {folder}, which is gone through: name a folder beside it.")
+
+
 def text_net(options: argparse.Namespace, chosen: dict[str, Any]) -> str:
     """The net that is to read: the one named, else the zoo's own."""
     return str(options.net or (chosen["net"] if chosen["net"] != DEFAULTS["net"] else TEXT_NET))

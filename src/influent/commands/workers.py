@@ -60,7 +60,7 @@ def note_command(folder: Path, arguments: Sequence[str]) -> None:
     """Write down what was asked, without who computes it: `influent merge` asks it again."""
     from influent.atomic import write_whole
 
-    told = {"words": without(arguments), "folder": os.getcwd()}
+    told = {"words": list(arguments), "folder": os.getcwd()}
     write_whole(folder / COMMAND, (json.dumps(told) + "\n").encode())
 
 
@@ -78,6 +78,11 @@ def without(arguments: Sequence[str]) -> list[str]:
         elif not word.startswith(tuple(f"{own}=" for own in _OWN)):
             kept.append(word)
     return kept
+
+
+def added(words: Sequence[str], *more: str) -> list[str]:
+    """A command's words with more options, right behind its name: what follows `--` is no option."""
+    return [*words[:1], *more, *words[1:]]
 
 
 def compute(options: argparse.Namespace, work: Any, make: Any, progress: Any) -> bool:
@@ -107,11 +112,13 @@ def _processes(options: argparse.Namespace, work: Any, progress: Any) -> None:
     """A process for each share; what one of them leaves, the command itself does afterwards."""
     count, words = options.workers, without(options.arguments)
     done = sum(b - a for a, b in work.ledger.ranges())
-    command = [sys.executable, "-m", "influent", *words]
+    command = [sys.executable, "-m", "influent"]
     with ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
         running = [
-            subprocess.Popen([*command, "--shard", f"{k}/{count}"], stdout=subprocess.DEVNULL, stderr=file)
+            subprocess.Popen(
+                [*command, *added(words, "--shard", f"{k}/{count}")], stdout=subprocess.DEVNULL, stderr=file
+            )
             for k, file in enumerate(files)
         ]
         try:
@@ -127,7 +134,9 @@ def _processes(options: argparse.Namespace, work: Any, progress: Any) -> None:
             codes = [process.wait() for process in running]
         for code, file in zip(codes, files, strict=True):
             file.seek(0)
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            lines = [
+                line for line in file.read().decode(errors="replace").splitlines() if line.startswith("influent: ")
+            ]
             if code == 1 and lines:
                 raise InfluentError(lines[-1].removeprefix("influent: "))
     failed = sum(code != 0 for code in codes)
