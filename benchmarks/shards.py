@@ -31,8 +31,11 @@ from .timing import Ratio, clock_for, interleaved
 RESULTS = Path(__file__).with_name("shards.json")
 LAYER, CHUNK, EACH, OVERHEAD = "inception_4c/channel", 16, 50, 1.03
 KILLS, KILLS_QUICK = 20, 3
-SIZES = [(10**3, 10**2), (10**3, 10**3), (10**3, 10**4), (10**4, 10**3), (10**4, 10**4), (10**5, 10**2), (10**6, 10)]
-"""Units and shards of the simulated merges."""
+SIZES = [
+    (10**3, 10**2, 10), (10**3, 10**2, 100), (10**3, 10**3, 10), (10**3, 10**4, 10), (10**4, 10**3, 10), (10**4, 10**4, 10),
+    (10**4, 10**2, 100), (10**5, 10**2, 10), (10**6, 10, 10), (10**3, 10**5, 10),
+]  # fmt: skip
+"""Units, shards and best examples of the simulated merges."""
 
 NET = """
 import time, torch, influent as inf
@@ -59,8 +62,8 @@ def main(threads: int, tuned: bool, quick: bool) -> int:
     if "overhead" in found:
         found["seconds an image"] = found["overhead"].pop("seconds an image")
     found["kills"] = [kills(who, KILLS_QUICK if quick else KILLS) for who in ("worker", "driver")]
-    found["merge"] = [_alone(units, shards, top) for units, shards in SIZES[: 2 if quick else None] for top in (10, 100)
-                      if units * top <= 10**7]  # fmt: skip
+    sizes = SIZES[:2] if quick else SIZES
+    found["merge"] = [_alone(*size) for size in sizes]
     if not quick:
         RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         print(f"\nwritten: benchmarks/{RESULTS.name}")
