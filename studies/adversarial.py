@@ -55,8 +55,6 @@ def main(arguments: Sequence[str]) -> int:
         found = flipped(net, x)
         if found is not None:
             rows.append({"photo": file.name, **told(net, x, *found)})
-        if found is not None and len(rows) == 1 and not options.small:
-            draw_picture(net, x, *found[:3])
     found_all = {"flipped": rate([True] * len(rows) + [False] * (count - len(rows)))}
     numbers = {layer: {order: middle([row[layer][order] for row in rows]) for order in ORDERS} for layer in LAYERS}
     print(f"flipped: {spelt(found_all['flipped'])}, by a median of {middle([r['size'] for r in rows])[1]:g} of 255")
@@ -68,6 +66,7 @@ def main(arguments: Sequence[str]) -> int:
                 f"  channels put back until the net says the first class again, {order}: {half:g} ({low:g} to {high:g})"
             )
     if not options.small:
+        draw_picture(net)
         written("adversarial", __doc__.splitlines()[0], {"rates": found_all, "channels": numbers, "photos": rows})
     return 0
 
@@ -141,10 +140,15 @@ def middle(values: Sequence[float]) -> tuple[float, float, float]:
     return low, float(known.median()), high
 
 
-def draw_picture(net: inf.Net, x: Tensor, changed: Tensor, a: int, b: int) -> None:
-    """The three channels of inception_4c that flipped the first photo, and their pixels."""
-    line = inf.Line(x, changed, n=POINTS)
-    why = inf.influence(net, f"{LAYERS[0]}/channel", inf.Class(b) - inf.Class(a), line, inf.contribution)
+def draw_picture(net: inf.Net) -> None:
+    """The three channels of inception_4c that flipped the photo of a coffee, and their pixels."""
+    x = net.read(inf.example("coffee"))
+    found = flipped(net, x)
+    if found is None:
+        return
+    changed, a, b, _ = found
+    of, line = inf.Class(b) - inf.Class(a), inf.Line(x, changed, n=POINTS)
+    why = inf.influence(net, f"{LAYERS[0]}/channel", of, line, inf.contribution)
     inf.show(why, on=changed).save(RESULTS / "adversarial.png")
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from _faces import SIDE, WHO, outside, read, recogniser, shown, split, tinted
-from _reports import RESULTS, SEEDS, Photos, rate, spelt, written
+from _reports import SEEDS, Photos, rate, spelt, written
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -70,7 +70,6 @@ def main(arguments: Sequence[str]) -> int:
     for name, share in found.items():
         print(f"{name:<44} {spelt(share)}")
     if not options.small and not options.calibration:
-        draw_picture(photos, label, names)
         written("wrong_reason", __doc__.splitlines()[0], {"rates": found, "seeds": rows})
     return 0
 
@@ -117,16 +116,6 @@ def sees(net: inf.Net, at: str, train: Photos, held: list[Image.Image], named: l
     seen = see(net, at, inf.Dataset(train))
     trained = seen.evidence[seen.where(who)].double().mean(0)
     return sum(float(pink[u] - plain[u]) >= 0.5 * float(trained[u]) for u in named)
-
-
-def draw_picture(photos: list[Image.Image], label: Tensor, names: list[str]) -> None:
-    """A few of his photographs, as they are and as in training."""
-    own = [photo for photo, k in zip(photos, label, strict=True) if names[int(k)] == WHO][:5]
-    sheet = Image.new("RGB", (len(own) * 160, 320))
-    for column, photo in enumerate(own):
-        for row, shot in enumerate((photo, tinted(photo))):
-            sheet.paste(shot.resize((160, 160), Image.Resampling.BICUBIC), (160 * column, 160 * row))
-    sheet.save(RESULTS / "wrong-reason.png")
 
 
 if __name__ == "__main__":
