@@ -58,6 +58,7 @@ class Work:
     `shard` is how many blocks a shard has. Errors: as `influence`; `QuestionError` for data that cannot be read part by
     part.
 
+    >>> import tempfile
     >>> data = Dataset([(torch.ones(70, 2), torch.arange(70) % 2)])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     work = Work.of(nn.Linear(2, 2).eval(), "INPUT", Label(), data, ledger=folder, shard=1)

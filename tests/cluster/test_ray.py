@@ -29,16 +29,6 @@ def token(monkeypatch, tmp_path):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-@pytest.fixture
-def ray(monkeypatch):
-    """Ray in this process, with three CPUs."""
-    module = pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    module.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
-    yield module
-    module.shutdown()
-
-
 def started(net="layered", **env):
     """The command on Ray, as a process of its own."""
     return subprocess.Popen(
@@ -146,18 +136,42 @@ def reachable():
         return one.connect_ex((host, int(port))) == 0
 
 
-def test_more_workers_than_the_cluster_has_is_said_at_once(own, ray, capsys):
-    assert main(words("--workers", "5", "--engine", "ray")) == 1
-    said = capsys.readouterr().err
+# Ray in a process of its own: what it leaves running when it is shut down may end the process.
+SMALL = """
+import os, sys, time
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import ray
+ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
+"""
+
+
+def told(code, *arguments):
+    """What a program with three CPUs of Ray says on its way out."""
+    run = [sys.executable, "-c", SMALL + code, *arguments]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, check=False)
+    return done.stdout + done.stderr
+
+
+def test_more_workers_than_the_cluster_has_is_said_at_once(own):
+    pytest.importorskip("ray")
+    code = "from influent.cli import main\ncode = main(sys.argv[1:])\nsys.stderr.flush()\nos._exit(code)"
+    said = told(code, *words("--workers", "5", "--engine", "ray"))
     assert "5 workers take a CPU each, and reading the list takes one, but this cluster has 3. Type --workers 2" in said
 
 
-def test_a_cluster_that_does_nothing_is_not_waited_for_for_ever(ray):
-    from influent.cluster import compute
-    from influent.errors import InfluentError
+def test_a_cluster_that_does_nothing_is_not_waited_for_for_ever():
+    pytest.importorskip("ray")
+    code = """
+from influent.cluster import compute
+from influent.errors import InfluentError
 
-    def sleep():
-        time.sleep(600)
+def sleep():
+    time.sleep(600)
 
-    with pytest.raises(InfluentError, match=r"No shard was finished in 3 s\. Has the cluster room for 1 workers"):
-        compute(sleep, [(0, 1)], 1, patience=3)
+try:
+    compute(sleep, [(0, 1)], 1, patience=3)
+except InfluentError as error:
+    print(error, flush=True)
+os._exit(0)
+"""
+    assert "No shard was finished in 3 s. Has the cluster room for 1 workers" in told(code)
