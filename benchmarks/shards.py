@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,7 @@ def main(threads: int, tuned: bool, quick: bool) -> int:
 def overhead(threads: int, quick: bool) -> dict[str, Any]:
     """A pass with a ledger, in shards of 50 images, by one without, both writing nothing else."""
     net = inf.zoo.load("googlenet")
-    folder = images(150)
-    folder = replace(folder, files=folder.files[: 100 if quick else 500])
+    folder = images(100 if quick else 500)
     data = inf.Dataset(folder, examples=4, block=EACH)
 
     def run(ledger: bool) -> Callable[[], object]:
@@ -125,7 +124,7 @@ def kills(who: str, count: int) -> dict[str, Any]:
     dice = random.Random(who)
     with tempfile.TemporaryDirectory() as place:
         root = _furnished(Path(place))
-        words = ["essence", "photos", "--net", "own:slow", "--shard-size", "32"]
+        words = ["essence", "photos", "--net", "own:slow", "--shard-size", "32", "--threads", "1"]
         run = [sys.executable, "-m", "influent", *words]
         quiet: dict[str, Any] = {"cwd": root, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.run([*run, "--out", "whole"], check=True, **quiet)

@@ -15,6 +15,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from .errors import InfluentError, InputError
 from .shards import Work
 
@@ -27,7 +29,8 @@ Progress = Callable[[int], None]
 class Worker:
     """What a Ray actor holds: one net, one ledger, shard after shard."""
 
-    def __init__(self, make: Made) -> None:
+    def __init__(self, make: Made, threads: int) -> None:
+        torch.set_num_threads(threads)
         self.work = make()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -40,10 +43,10 @@ class Worker:
 
 
 def compute(
-    make: Made, ranges: Sequence[tuple[int, int]], workers: int, *, gpus: float = 0, progress: Progress | None = None,
-    patience: float = PATIENCE,
+    make: Made, ranges: Sequence[tuple[int, int]], workers: int, *, threads: int = 1, gpus: float = 0,
+    progress: Progress | None = None, patience: float = PATIENCE,
 ) -> None:  # fmt: skip
-    """Compute ranges of blocks on `workers` Ray actors, each with one CPU and `gpus` GPUs.
+    """Compute ranges of blocks on `workers` Ray actors, each with a CPU for each of its `threads`, and `gpus` GPUs.
 
     `make` is called once on every actor; it, and the files that it opens, must be found on every machine. Joins the
     cluster that RAY_ADDRESS names, or starts one on this machine. Errors: `InputError` without Ray, and where the
@@ -53,12 +56,12 @@ def compute(
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Ray's, about itself
-        ray = _started(workers)
-        _check_room(ray, workers, gpus)
+        ray = _started(workers * threads)
+        _check_room(ray, workers, threads, gpus)
         rows = [{"start": start, "stop": stop} for start, stop in ranges]
         data = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Worker, fn_constructor_args=(make,), batch_size=1, compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=1, num_gpus=gpus or None,
+            Worker, fn_constructor_args=(make, threads), batch_size=1, compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=threads, num_gpus=gpus or None,
         )  # fmt: skip
     done: queue.Queue[Any] = queue.Queue()
 
@@ -98,7 +101,7 @@ def _reason(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _started(workers: int) -> Any:
+def _started(cpus: int) -> Any:
     """Ray, running: the cluster of RAY_ADDRESS, or one of this machine alone, without reports to anybody."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -108,7 +111,7 @@ def _started(workers: int) -> Any:
     except ImportError:
         raise InputError('Ray is not installed. Type: pip install "influent[ray]"') from None
     if not ray.is_initialized():
-        here: dict[str, Any] = {"include_dashboard": False, "num_cpus": max(workers + 1, os.cpu_count() or 1)}
+        here: dict[str, Any] = {"include_dashboard": False, "num_cpus": max(cpus + 1, os.cpu_count() or 1)}
         where = {"address": "auto"} if os.environ.get("RAY_ADDRESS") else here
         paths = os.pathsep.join(p for p in sys.path if p)
         env = {"env_vars": {"PYTHONPATH": paths, "RAY_USAGE_STATS_ENABLED": "0"}}
@@ -117,14 +120,14 @@ def _started(workers: int) -> Any:
     return ray
 
 
-def _check_room(ray: Any, workers: int, gpus: float) -> None:
+def _check_room(ray: Any, workers: int, threads: int, gpus: float) -> None:
     """Ray waits without a word for what a cluster has not: say so at once."""
     has = ray.cluster_resources()
     cpus = int(has.get("CPU", 0))
-    if workers >= cpus:
+    if workers * threads >= cpus:
         raise InputError(
-            f"{workers} workers take a CPU each, and reading the list takes one, but this cluster has {cpus}. Type "
-            f"--workers {max(1, cpus - 1)}, or add machines: ray start --address=..."
+            f"{workers} workers take {threads} CPU each, and reading the list takes one, but this cluster has {cpus}. "
+            f"Type --workers {max(1, (cpus - 1) // threads)}, or add machines: ray start --address=..."
         )
     if gpus * workers > has.get("GPU", 0):
         raise InputError(f"{workers} workers take {gpus:g} GPUs each, and this cluster has {has.get('GPU', 0):g}.")

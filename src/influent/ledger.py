@@ -41,7 +41,7 @@ _NAME = re.compile(r"blocks-(\d{8})-(\d{8})\.safetensors")
 
 
 def identity(questions: Sequence[Question], net: Net, chunk: int = 16) -> dict[str, str]:
-    """What a shard belongs to: the four words as text, data by its checksum; the net; points of a pass, for the bits.
+    """What a shard belongs to: the four words as text, data by its checksum; the net; what changes bits.
 
     >>> from torch import nn
     >>> from influent import INPUT, Class, Point, gradient
@@ -51,7 +51,9 @@ def identity(questions: Sequence[Question], net: Net, chunk: int = 16) -> dict[s
     texts = [question.text for question in questions]
     words = {word: " | ".join(dict.fromkeys(text[word] for text in texts)) for word in texts[0]}
     words["code"] = " ".join(dict.fromkeys(codes_in((q.of, q.over, q.measure)) for q in questions))
-    return {**words, **{f"net's {key}": text for key, text in identity_of(net).items()}, "chunk": str(chunk)}
+    # Points of a pass, and threads of the net: other ones give other last bits.
+    bits = {"chunk": str(chunk), "threads": str(torch.get_num_threads())}
+    return {**words, **{f"net's {key}": text for key, text in identity_of(net).items()}, **bits}
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def test_more_workers_than_the_cluster_has_is_said_at_once(own):
     pytest.importorskip("ray")
     code = "from influent.cli import main\ncode = main(sys.argv[1:])\nsys.stderr.flush()\nos._exit(code)"
     said = told(code, *words("--workers", "5", "--engine", "ray"))
-    assert "5 workers take a CPU each, and reading the list takes one, but this cluster has 3. Type --workers 2" in said
+    assert "5 workers take 1 CPU each, and reading the list takes one, but this cluster has 3. Type --workers 2" in said
 
 
 def test_a_cluster_that_does_nothing_is_not_waited_for_for_ever():

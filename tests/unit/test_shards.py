@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import torch
 from PIL import Image
 
 import influent as inf
@@ -184,6 +185,7 @@ def test_until_stops_where_one_pass_does(own, capsys):
 @pytest.mark.parametrize(("more", "lesson"), [
     (["--shard", "3/3"], "--shard 3/3: give a number from 0 and how many there are"),
     (["--workers", "0"], "--workers 0: give 1 or more."),
+    (["--threads", "0"], "--threads 0: give 1 or more."),
     (["--engine", "ray"], "--engine ray: say how many workers, --workers 4 --engine ray."),
     (["--shard", "0/2", "--workers", "2"], "--shard is one worker's share, and --workers several workers."),
     (["--shard-size", "0"], "--shard-size 0: give a number of images, 1 or more."),
@@ -248,6 +250,18 @@ def test_names_with_line_breaks_are_names(own):
     for name in ("x\ny.png", "a\rb.png", "x\u2028y.png"):
         Image.new("RGB", (4, 4), (200, 90, 10)).save(own / "photos" / "warm" / name)
     assert main(words("--shard", "0/2")) == 0 and main(words()) == 0
+
+
+def test_shards_of_other_threads_are_refused_and_those_that_are_there_say_how_many(own, capsys):
+    before = torch.get_num_threads()
+    try:
+        assert main(words("--shard", "0/2", "--threads", "2")) == 0
+        assert main(words("--shard", "1/2", "--threads", "1")) == 1
+        assert "belongs to another threads: 2 and not 1." in capsys.readouterr().err
+        torch.set_num_threads(1)
+        assert main(words()) == 0 and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_words_behind_two_dashes_are_no_options(own, whole):

@@ -10,7 +10,7 @@ from typing import Any
 
 from .options import add_execution, add_net, check_apart, load_net, settings
 from .terminal import Bar, print_place
-from .workers import add_workers, added, check_workers, compute, ledger_of, note_command, without
+from .workers import add_workers, added, check_workers, compute, ledger_of, note_command, set_threads, without
 
 
 def declare(commands: Any) -> None:
@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
     check_apart(out, folder.path)
     check_ours(out)
     ledger = Ledger(ledger_of(out), {})
+    set_threads(options, ledger.folder)
     with Bar(len(folder.files), "images") as progress, ledger.kept_until_done(options.shard is None):
         work = survey.work(folder, ledger.folder, progress, options.shard_size)
         if not options.whole:

@@ -33,6 +33,10 @@ def add_workers(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--shard-size", type=int, default=256, metavar="N", help="images of a part that is kept by itself (default 256)"
     )
+    command.add_argument(
+        "--threads", type=int, metavar="N",
+        help="threads of each process (default: 1 for several workers, else torch's): other ones, other last bits",
+    )  # fmt: skip
     command.add_argument("--engine", choices=ENGINES, default="processes", help="processes of this machine, or ray")
     command.add_argument(WHOLE, action="store_true", help=argparse.SUPPRESS)
 
@@ -47,8 +51,31 @@ def check_workers(options: argparse.Namespace) -> None:
             raise InputError("--shard is one worker's share, and --workers several workers. Drop one of the two.")
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers {options.workers}: give 1 or more.")
+    if options.threads is not None and options.threads < 1:
+        raise InputError(f"--threads {options.threads}: give 1 or more.")
     if options.engine == "ray" and options.workers is None:
         raise InputError("--engine ray: say how many workers, --workers 4 --engine ray.")
+
+
+def set_threads(options: argparse.Namespace, ledger: Path) -> None:
+    """The threads that are asked for; else those of the shards that are there; else 1 for several workers."""
+    import torch
+
+    several = options.shard is not None or options.workers is not None
+    wanted = options.threads or _begun_with(ledger) or (1 if several else None)
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+
+
+def _begun_with(ledger: Path) -> int | None:
+    """The threads of the shards in a folder; None where there is none."""
+    from influent.ledger import QUESTION
+
+    try:
+        told = json.loads((ledger / QUESTION).read_text(encoding="utf-8"))
+        return int(told["threads"]) if any(ledger.glob("blocks-*")) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def ledger_of(out: Path) -> Path:
@@ -99,10 +126,13 @@ def compute(options: argparse.Namespace, work: Any, make: Any, progress: Any) ->
     if options.whole:
         work.check_whole()
     elif options.workers is not None and options.engine == "ray":
+        import torch
+
         from influent.cluster import compute as on_ray
 
         gpus = 1 if str(options.device or "cpu").startswith("cuda") else 0
-        on_ray(make, work.missing(), options.workers, gpus=gpus, progress=progress)
+        threads = torch.get_num_threads()
+        on_ray(make, work.missing(), options.workers, threads=threads, gpus=gpus, progress=progress)
     elif options.workers is not None and options.workers > 1:
         _processes(options, work, progress)
     return True
