@@ -17,7 +17,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "influent"
-KINDS = {".py", ".pyi", ".html", ".css", ".txt", ".safetensors"}
+KINDS = {".py", ".pyi", ".html", ".css", ".js", ".txt", ".safetensors"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["optional-dependencies"]
