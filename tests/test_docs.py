@@ -10,7 +10,7 @@ from influent import presets
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```(?:python|\{code-cell\})\n(?::[\w-]+:.*\n)*(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(?:python|\{code-cell\})\n(?::[\w-]+:[^\n]*\n)*(.*?)^```", re.DOTALL | re.MULTILINE)
 EXECUTED = [page for page in PAGES if BLOCK.search(page.read_text(encoding="utf-8"))]
 
 
