@@ -36,9 +36,9 @@ class Seen:
 
     Of the units at the cut, each summed over its positions, `[sample, unit]`: activations (`units`), gradients of the
     score of what is said (`slopes`), and gradient × activation of the score of the label (`evidence`). Where objects
-    are marked, `located [sample, 2, unit]` is the positive evidence outside of the object and all of it, `beside
-    [sample]` the share of positions outside. `outputs` is how many classes the net has. Nothing else of a sample is
-    held.
+    are marked, `located [sample, 2, unit]` is the positive evidence outside of the object and all of it, and
+    `beside [sample]` the share of positions outside. `outputs` is how many classes the net has. Nothing else of a
+    sample is held.
     """
 
     label: Tensor
