@@ -127,7 +127,7 @@ def trained(
     """
     torch.manual_seed(seed)
     net, dice = inception(classes), torch.Generator().manual_seed(seed)
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(net.parameters(), weight_decay=0.01)
     steps = epochs * math.ceil(len(x) / 32)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.01, total_steps=steps)
