@@ -333,7 +333,9 @@ class Indexed(Source):
             except InputError as error:
                 left_out[name] = str(error)
                 continue
-            yield Samples(x, None if label is None else torch.as_tensor([int(label)]), torch.tensor([number]), (name,))
+            yield Samples(
+                x, None if label is None else torch.as_tensor([_whole(label, name)]), torch.tensor([number]), (name,)
+            )
 
 
 def _entries(sample: Any, name: str) -> tuple[Any, Any]:
@@ -346,9 +348,21 @@ def _entries(sample: Any, name: str) -> tuple[Any, Any]:
                 f"{_X[0]!r} or {_X[-1]!r}, and its class {_LABEL[0]!r}."
             )
         return x, next((sample[key] for key in _LABEL if key in sample), None)
-    if isinstance(sample, list | tuple) and len(sample) == 2:
+    if isinstance(sample, list | tuple):
+        if len(sample) != 2:
+            raise InputError(
+                f"{name} holds {len(sample)} things, and a pair (input, label) is wanted. Drop the others."
+            )
         return sample[0], sample[1]
     return sample, None
+
+
+def _whole(label: Any, name: str) -> int:
+    """A label as the number of a class."""
+    try:
+        return int(label)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} has the label {label!r}: give the number of a class, from 0.") from None
 
 
 def _split(batch: Any, name: str) -> tuple[Tensor, Tensor | None]:

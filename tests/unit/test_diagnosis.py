@@ -369,3 +369,20 @@ def test_a_loader_that_shuffles_is_refused():
     with pytest.raises(inf.InputError, match="This DataLoader shuffles, and samples are looked at more than once"):
         inf.debug(made("healthy"), torch.utils.data.DataLoader(pairs, batch_size=16, shuffle=True))
     assert inf.debug(made("healthy"), torch.utils.data.DataLoader(pairs, batch_size=16)).samples == len(label)
+
+
+@pytest.mark.parametrize(("sample", "lesson"), [
+    ((torch.zeros(3, 2, 2), 0, ""), "sample 0 holds 3 things, and a pair (input, label) is wanted. Drop the others."),
+    ((torch.zeros(3, 2, 2), "warm"), "sample 0 has the label 'warm': give the number of a class, from 0."),
+])  # fmt: skip
+def test_samples_of_another_form_are_lessons(sample, lesson):
+    class Own(torch.utils.data.Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, k):
+            return sample
+
+    with pytest.raises(inf.InputError) as error:
+        inf.debug(made("healthy"), Own())
+    assert str(error.value) == lesson
