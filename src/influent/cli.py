@@ -6,8 +6,6 @@ Nothing heavy is imported before it is needed: `--help` does not load torch.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -17,13 +15,14 @@ from typing import Any
 
 from .commands import COMMANDS
 from .errors import InfluentError, InfluentWarning
+from .tuning import tune_process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for an error that is a lesson, 2 for wrong usage, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
-    _tune_process()
+    tune_process()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with warnings.catch_warnings():
@@ -39,18 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _tune_process() -> None:
-    """What makes torch faster on a CPU, for this process alone; see docs/why/006-tuned-command.md."""
-    # Read by the OpenMP library when torch loads it: threads that wait, sleep instead of spinning.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    if sys.platform == "linux":
-        # Large activations stay with the process instead of going back to the kernel after every layer (glibc).
-        with contextlib.suppress(AttributeError, OSError):
-            mallopt = ctypes.CDLL(None).mallopt
-            for setting, value in ((-4, 0), (-1, 2**31 - 1)):  # M_MMAP_MAX, M_TRIM_THRESHOLD of malloc.h
-                mallopt(setting, value)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -23,6 +23,7 @@ from .attribution import Attribution
 from .counting import Counts, Data, Evaluation, evaluate, index_of, says
 from .cut import Cut, as_cut
 from .dataset import Dataset
+from .embedding import called_with
 from .errors import InfluentError, InfluentWarning, QuestionError, StoreError
 from .language import parse
 from .mask import Mask
@@ -258,7 +259,7 @@ def sweep(
 
 
 class Expert(nn.Module):
-    """The net with a mask, to be called: inputs → masked logits `[point, class]`, differentiable in the inputs.
+    """The net with a mask, to be called: inputs (or texts) → masked logits `[point, class]`, differentiable in inputs.
 
     It is a view of the net, which it leaves as it is, and has no weights of its own: `prune()` and `compress` make
     modules that stand alone. `mean [*neuron]` goes with `fill="mean"`. Errors: `QuestionError` where `of` is not one
@@ -277,7 +278,7 @@ class Expert(nn.Module):
 
     def forward(self, x: Any) -> Tensor:
         edits = {self.mask.at.place: lambda h: self.mask.apply(self.net, h, self.mean)}
-        with Probe(self.net, [], [self.of.place], None, x, -1, edits) as probe:
+        with Probe(self.net, [], [self.of.place], None, called_with(self.net, x), -1, edits) as probe:
             mode = "graph" if torch.is_grad_enabled() else "value"
             return probe.run(torch.empty(0), torch.empty(0), mode).read[self.of.place]
 

@@ -51,13 +51,14 @@ class Said:
 
 @dataclass(frozen=True)
 class TextAnswer:
-    """One question about a text: its words' values, as a sentence, too; what the top units read; the map of heads."""
+    """One question about a text: its words' values, as a sentence, too; its top units, what they read; the heads."""
 
     title: str
     attribution: Attribution
     sentence: Sentence
     units: Reading | None
     heads: HeadMap | None
+    tops: tuple[tuple[Cut, Ranked], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,16 @@ def explain_text(
     return made
 
 
-def explained(request: Request, text: Text, progress: Progress | None = None) -> TextExplanation:
-    """The explanation of one text, without a file. Errors as `influence`."""
+def explained(
+    request: Request, text: Text, progress: Progress | None = None, asking: tuple[Any, Any, Any] | None = None
+) -> TextExplanation:
+    """The explanation of one text, without a file; `asking` is of, over and measure where they are no texts.
+
+    Errors as `influence`.
+    """
     net = request.net
-    said = _answers(request, text)
-    asked, over, measure = request.words(text)
+    asked, over, measure = asking or request.words(text)
+    said = _answers(net, text, bool(asked))
     questions = asked or _questions(said)
     over = over or Line(None, text)
     paths = all(part.path for _, part in over.parts)
@@ -171,12 +177,12 @@ def _unknown(net: Net, text: Text) -> str:
     return f"Not known to this net, which reads {net.reads.name(number)} in their place: {some}"
 
 
-def _answers(request: Request, text: Text) -> list[Said]:
+def _answers(net: Net, text: Text, asked: bool) -> list[Said]:
     """What the net says; nothing where it says nothing and a question is asked all the same."""
     try:
-        return answers_of(request.net, text)
+        return answers_of(net, text)
     except QuestionError:
-        if request.of is None:
+        if not asked:
             raise
         return []
 
@@ -235,6 +241,7 @@ def _answer(
         sentence=Sentence(text.texts[0], text.pieces(a.values)),
         units=Reading("The tokens at other layers" if len(tokens) == len(rows) else caption, rows) if rows else None,
         heads=_head_map(net, heads, tops),
+        tops=tuple(tops),
     )
 
 

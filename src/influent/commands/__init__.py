@@ -4,6 +4,34 @@ A new command is a file with these two functions, named in `COMMANDS`. Nothing h
 files, only inside of `run`: `influent --help` does not load torch.
 """
 
-from . import conductance, cuts, debug, essence, experts, explain, layers, merge, phrases, saturation, shared, show
+from . import (
+    conductance,
+    cuts,
+    debug,
+    essence,
+    experts,
+    explain,
+    layers,
+    merge,
+    phrases,
+    saturation,
+    serve,
+    shared,
+    show,
+)
 
-COMMANDS = (explain, phrases, conductance, saturation, shared, essence, merge, experts, layers, debug, cuts, show)
+COMMANDS = (
+    explain,
+    phrases,
+    conductance,
+    saturation,
+    shared,
+    essence,
+    merge,
+    experts,
+    layers,
+    debug,
+    serve,
+    cuts,
+    show,
+)

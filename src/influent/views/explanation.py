@@ -24,7 +24,7 @@ from influent.quantity import Quantity
 
 from .figure import Figure
 from .page import Section, page
-from .units import as_picture, carried, input_figure, panel, pixels_of, pixels_way
+from .units import Carried, as_picture, carried, input_figure, panel, pixels_of, pixels_way
 
 Progress = Callable[[int], None]
 
@@ -89,21 +89,49 @@ def explain(
     """
     predictions = predict(net, x)
     questions = list(of) or default_questions(net, predictions)
+    found = rank(net, x, at, questions, over, measure, top, chunk, progress)
+    named = tuple((net.label(i), p) for i, p in predictions)
+    return Explanation(net, named, draw(net, x, found, chunk=chunk, progress=progress))
+
+
+@dataclass(frozen=True)
+class Top:
+    """A question's attribution, its units of largest magnitude, and what each of these carries to the answer."""
+
+    of: Quantity
+    attribution: Attribution
+    ranked: Ranking
+    units: tuple[Carried, ...]
+
+
+def rank(
+    net: Net, x: Tensor, at: Cut, of: Sequence[Quantity], over: Distribution | None = None,
+    measure: Callable[..., Any] | None = None, top: int = 3, chunk: int = 16, progress: Progress | None = None,
+) -> list[Top]:  # fmt: skip
+    """The units that answer each question about `x [1, channel, row, column]`, out of one sweep; words as `explain`."""
     over = over or (Line(None, x) if net.baseline is not None else Point(x))
     measure = measure or (contribution if all(part.path for _, part in over.parts) else gradient)
     # The slopes of single neurons come out of the same sweep: they say where a unit matters.
     asked = [at] if at == at.place else [at, at.place]
-    found = influence(net, asked, questions, over, [measure, gradient], chunk=chunk, progress=progress)
-    answers = {q: found[at][q][measure] for q in questions}
-    tops = {q: answers[q].top(top) for q in questions}
-    units = {q: [carried(found[at.place][q][gradient], r, at.units) for r in tops[q]] for q in questions}
-    wanted = [*(unit for q in questions for unit in units[q]), *questions]
-    pixels = dict(zip(wanted, pixels_of(net, x, wanted, over, chunk=chunk, progress=progress), strict=True))
-    made = [
-        _answer(net, x, answers[q], tops[q], [pixels[unit] for unit in units[q]], pixels[q], f"why-{k + 1}")
-        for k, q in enumerate(questions)
+    found = influence(net, asked, list(of), over, [measure, gradient], chunk=chunk, progress=progress)
+    tops = [(q, found[at][q][measure].top(top)) for q in of]
+    return [
+        Top(q, found[at][q][measure], ranked, tuple(carried(found[at.place][q][gradient], r, at.units) for r in ranked))
+        for q, ranked in tops
     ]
-    return Explanation(net, tuple((net.label(i), p) for i, p in predictions), tuple(made))
+
+
+def draw(
+    net: Net, x: Tensor, found: Sequence[Top], n: int = 33, chunk: int = 16, progress: Progress | None = None
+) -> tuple[Answer, ...]:
+    """The pixels of ranked units, and of the questions themselves, out of one sweep of `n` points."""
+    wanted: list[Quantity] = [*(unit for one in found for unit in one.units), *(one.of for one in found)]
+    over = found[0].attribution.question.over
+    pixels = dict(zip(wanted, pixels_of(net, x, wanted, over, n, chunk=chunk, progress=progress), strict=True))
+    return tuple(
+        _answer(net, x, one.attribution, one.ranked, [pixels[u] for u in one.units], pixels[one.of], f"why-{k}")
+        for k, one in enumerate(found, 1)
+    )
 
 
 def _answer(

@@ -1,0 +1,357 @@
+"""What the worker has at hand: the net and its places, photos by their numbers, what was seen of the data."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from influent.attribution import Attribution
+from influent.cut import Cut
+from influent.embedding import BASELINES as OF_TEXTS
+from influent.errors import InfluentError, InputError, QuestionError
+from influent.measures import gradient
+from influent.nets import Net, weights_hash
+from influent.photos import EXAMPLES, HEIC, example, is_photo, read_photo
+from influent.pixels import BASELINES
+from influent.places import middle, transformer, trunk
+from influent.probe import CutInfo, cuts
+from influent.quantities import Label
+from influent.samples import Folder
+from influent.store import load, read_meta
+from influent.text import TextTransform
+from influent.views.shared import thumbnail
+from influent.views.units import as_picture
+
+from .gather import Gathered
+from .plan import PIXELS, UPLOAD, Event, Plan, Sent
+
+HELD, GATHERED, SHOWN = 128, 4, 24
+"""How many photos are held, how many layers' data, and how many photos of the gallery come at once."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+"""Formats that are taken from a browser; and HEIC, where its library is installed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A photo as the net's input, with its name, and what to type for it on the command line."""
+
+    x: Tensor
+    name: str
+    typed: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the net can be asked: a cut that counts units, how many there are, and what runs there."""
+
+    cut: Cut
+    units: int
+    kind: str
+    shape: tuple[int, ...]
+    drawn: bool = False
+
+
+class Desk:
+    """The worker's net, with its data and all that it has seen so far; bounded, whatever is asked."""
+
+    def __init__(self, plan: Plan, net: Net, folder: Folder | None, progress: Callable[[int], None]) -> None:
+        self.plan, self.net, self.folder, self.progress = plan, net, folder, progress
+        self.reads_texts = isinstance(net.transform, TextTransform)
+        grey = Image.new("RGB", (256, 256), (127, 127, 127))
+        x = net.read("this is a text", truncate=True) if self.reads_texts else net.read(grey)
+        self.places = _places_of_texts(net, x) if self.reads_texts else _places(net, x)
+        self.layer = _layer(net, x, self.places, self.reads_texts)
+        self.outside = _photos_of(plan.outside)
+        self.examples = _examples() if not self.reads_texts else []
+        self.held: OrderedDict[str, Held] = OrderedDict()
+        self.gathered: OrderedDict[str, Gathered] = OrderedDict()
+        self.essences = _essences(plan, net)
+        self.classes = {} if folder is None else folder.classes(net)
+
+    @classmethod
+    def of(cls, plan: Plan, progress: Callable[[int], None]) -> Desk:
+        """The desk of a server that starts. Errors: `InfluentError`, with what to type instead."""
+        net: Net = plan.load()
+        folder = None if plan.data is None else Folder.at(plan.data)
+        if folder is not None and isinstance(net.transform, TextTransform):
+            raise InputError(f"{plan.name} reads texts, and --data {plan.data} is a folder of images. Drop --data.")
+        return cls(plan, net, folder, progress)
+
+    @property
+    def about(self) -> Event:
+        """What the page must know before it asks anything."""
+        counts = [] if self.folder is None else [name for _, name in self.folder.files]
+        baselines = list(OF_TEXTS if self.reads_texts else BASELINES)
+        return {
+            "net": self.plan.name,
+            "reads": "text" if self.reads_texts else "photo",
+            "places": [
+                {
+                    "name": name, "kind": p.kind, "units": p.units, "shape": list(p.shape), "axis": p.cut.units,
+                    "drawn": p.drawn,
+                }
+                for name, p in self.places.items()
+            ],
+            "layer": self.layer,
+            "labels": _spelt(self.net.labels),
+            "classes": [
+                {"index": index, "name": self.net.label(index), "images": counts.count(name)}
+                for name, index in self.classes.items()
+            ],
+            "data": self.folder and {"name": self.folder.path.resolve().name, "images": len(self.folder.files)},
+            "outside": len(self.outside),
+            "examples": [name for name, _ in self.examples],
+            "baselines": baselines,
+            "baseline": self.net.baseline if self.net.baseline in baselines else None,
+            "limits": {"bytes": UPLOAD, "pixels": PIXELS},
+        }  # fmt: skip
+
+    def place(self, name: str | None) -> tuple[str, Place]:
+        """A place by its name; the net's own layer for none. Errors: `QuestionError`."""
+        name = name or self.layer
+        if name is None or name not in self.places:
+            some = ", ".join(list(self.places)[:6])
+            raise QuestionError(f"There is no place {name!r} with units that are known in this net; there are {some} …")
+        return name, self.places[name]
+
+    def unit(self, at: str, unit: int) -> tuple[str, Place]:
+        """The place of a unit. Errors: `QuestionError` for a number that is not there."""
+        name, place = self.place(at)
+        if unit >= place.units:
+            raise QuestionError(f"{at} has {place.units} units, from 0 to {place.units - 1}: there is no unit {unit}.")
+        return name, place
+
+    def check_class(self, index: int) -> int:
+        """A class that the net knows. Errors: `QuestionError`."""
+        if self.net.labels is not None and index >= len(self.net.labels):
+            last = len(self.net.labels) - 1
+            raise QuestionError(f"This net has {last + 1} classes, from 0 to {last}: there is no class {index}.")
+        return index
+
+    def photo(self, name: str) -> Held:
+        """A photo by its name in the lists. Errors: `InputError` where there is none (any more)."""
+        if name in self.held:
+            self.held.move_to_end(name)
+            return self.held[name]
+        kind, _, number = name.partition("-")
+        listed: dict[str, list[tuple[str, Path]]] = {"outside": self.outside, "example": self.examples}
+        if self.folder is not None:
+            listed["data"] = [(file, self.folder.path / file) for file, _ in self.folder.files]
+        if kind not in listed or int(number) >= len(listed[kind]):
+            if kind == "sent":
+                raise InputError(
+                    "This photo is not held any more: photos that are sent stay for a while. Send it again."
+                )
+            raise InputError(f"There is no photo {name} here.")
+        short, file = listed[kind][int(number)]
+        typed = short if kind == "example" else str(file)
+        return self._hold(name, Held(self.net.read(file), Path(short).name, typed))
+
+    def _hold(self, name: str, held: Held) -> Held:
+        self.held[name] = held
+        while len(self.held) > HELD:
+            self.held.popitem(last=False)
+        return held
+
+    def take(self, sent: Sent) -> Iterator[Event]:
+        """A photo from a browser, read and kept under its checksum; it is written nowhere."""
+        if self.reads_texts:
+            raise InputError("This net reads texts, and no photos.")
+        _check_size(sent)
+        stream = io.BytesIO(sent.data)
+        stream.name = sent.name or "this photo"
+        name = f"sent-{hashlib.sha256(sent.data).hexdigest()[:16]}"
+        held = self._hold(name, Held(self.net.read(read_photo(stream)), Path(stream.name).name, Path(stream.name).name))
+        yield self.card(name, held)
+
+    def gallery(self, ask: Any) -> Iterator[Event]:
+        """Photos to choose from: of a class, or in an order that mixes the classes; then examples and those outside."""
+        files = [] if self.folder is None else list(enumerate(name for _, name in self.folder.files))
+        if ask.index is not None:
+            files = [(k, name) for k, name in files if self.classes[name] == ask.index]
+        names = [f"data-{k}" for k, _ in files]
+        if ask.index is None:
+            names = [f"example-{k}" for k in range(len(self.examples))] * (not names) + names
+            names += [f"outside-{k}" for k in range(len(self.outside))]
+        for name in names[ask.start : ask.start + SHOWN]:
+            try:
+                card = self.card(name, self.photo(name))
+            except InputError as error:
+                card = {"event": "note", "message": str(error)}
+            yield card
+        yield {"event": "more", "start": ask.start + SHOWN, "of": len(names)}
+
+    def card(self, name: str, held: Held) -> Event:
+        """A photo as the page shows it: its name, its class in the data, a small picture."""
+        picture = thumbnail(as_picture(self.net, held.x))
+        label = None
+        if name.startswith("data-") and self.folder is not None:
+            label = self.net.label(self.classes[self.folder.files[int(name[5:])][1]])
+        return {"event": "photo", "photo": name, "name": held.name, "label": label, "picture": picture}
+
+    @property
+    def images(self) -> Folder:
+        """The data. Errors: `QuestionError` where there are none."""
+        if self.folder is None:
+            raise QuestionError(
+                "There are no data here: influent serve --data FOLDER, a folder of images for each class."
+            )
+        return self.folder
+
+    def seen(self, place: Place) -> Gathered:
+        """What was gathered of a place's units so far; of a few places at a time."""
+        key = place.cut.text
+        if key not in self.gathered:
+            self.gathered[key] = Gathered(place.cut)
+            while len(self.gathered) > GATHERED:
+                self.gathered.popitem(last=False)
+        self.gathered.move_to_end(key)
+        return self.gathered[key]
+
+    def files_of(self, index: int | None, half: int) -> list[int]:
+        """Numbers of images, of a class or of all: one half chooses (0), the other tests (1)."""
+        files = self.images.files
+        own = [k for k, (_, name) in enumerate(files) if index is None or self.classes[name] == index]
+        return own[half::2]
+
+    def nickname(self, place: Place, unit: int) -> str:
+        """A unit's own name, or nothing."""
+        return self.net.nicknames.get(place.cut.place.text, {}).get(unit, "")
+
+    def call(self, place: Place, unit: int, name: str) -> None:
+        """Give a unit a name, from now on."""
+        names = {where: dict(units) for where, units in self.net.nicknames.items()}
+        units = names.setdefault(place.cut.place.text, {})
+        units.pop(unit, None)
+        if name:
+            units[unit] = name
+        self.net = replace(self.net, nicknames={where: units for where, units in names.items() if units})
+
+
+def _check_size(sent: Sent) -> None:
+    """Refuse what is no picture, or too large a one, before any of it is decoded. Errors: `InputError`."""
+    if sent.data[4:8] == b"ftyp" and sent.data[8:12] in HEIC:
+        return
+    try:
+        with Image.open(io.BytesIO(sent.data), formats=FORMATS) as picture:
+            width, height = picture.size
+    except Image.DecompressionBombError:
+        width, height = 2**31, 1
+    except Exception:
+        kinds = ", ".join(FORMATS[:-1])
+        start = sent.data[:40].decode("utf-8", "replace")
+        raise InputError(f"{sent.name or 'This'} is no picture in {kinds}: it starts with {start!r}.") from None
+    if width * height > PIXELS:
+        raise InputError(
+            f"{sent.name or 'This'} is too large: up to {PIXELS:,} pixels are taken. Make it smaller first."
+        )
+
+
+def _photos_of(folder: Path | None) -> list[tuple[str, Path]]:
+    """The photos right in a folder. Errors: `InputError` where there is none."""
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        raise InputError(f"--outside {folder} is no folder. Name one with photos right in it.")
+    found = [(file.name, file) for file in sorted(folder.iterdir()) if is_photo(file)]
+    if not found:
+        raise InputError(f"--outside {folder} holds no photo. Name a folder with .jpg, .png, ... files right in it.")
+    return found
+
+
+def _examples() -> list[tuple[str, Path]]:
+    """The example photos that are installed."""
+    found = []
+    for name in EXAMPLES:
+        try:
+            found.append((name, example(name)))
+        except InputError:
+            continue
+    return sorted(found, key=lambda one: one[0] not in ("coffee", "chelsea"))
+
+
+def _places(net: Net, x: Tensor) -> dict[str, Place]:
+    """All places with channels that run once; those that every path crosses are drawn."""
+    drawn = {place.name for place in trunk(net, x)}
+    return {c.name: found for c in cuts(net, x) if (found := _place(c, c.name in drawn)) is not None}
+
+
+def _place(c: CutInfo, drawn: bool) -> Place | None:
+    if c.calls != 1 or c.shape is None or not c.axes or "channel" not in c.axes:
+        return None
+    units = c.shape[1 + c.axes.index("channel")]
+    return Place(Cut(f"{c.name}/channel"), units, c.kind, c.shape[1:], drawn)
+
+
+def _places_of_texts(net: Net, x: Any) -> dict[str, Place]:
+    """The heads and neurons of a transformer; of other nets that read texts, the places with channels."""
+    every = cuts(net, x)
+    try:
+        found = transformer(net)
+    except QuestionError:
+        places = {c.name: _place(c, c.axes == ("channel",)) for c in every}
+        return {name: place for name, place in places.items() if place is not None}
+    from influent.ask import influence
+    from influent.distributions import Point
+    from influent.measures import activation
+    from influent.quantities import Unit
+
+    named = [Cut(text) for text in (*found.heads, *found.neurons)]
+    answers = influence(net, named, Unit(0, named[0]), Point(x), activation)
+    kinds = {c.name: c.kind for c in every}
+    return {
+        cut.text: Place(cut, answers[cut].values.shape[-1], kinds.get(cut.name, ""), (answers[cut].values.shape[-1],),
+                        cut.units == "head")
+        for cut in named
+    }  # fmt: skip
+
+
+def _layer(net: Net, x: Any, places: dict[str, Place], reads_texts: bool) -> str | None:
+    """The place that is asked about where none is named."""
+    if net.layer is not None:
+        wanted = Cut(net.layer).place.text
+        return (
+            wanted if wanted in places else next((name for name in places if places[name].cut.text == net.layer), None)
+        )
+    if reads_texts:
+        return None
+    try:
+        return middle(net, x).place.text
+    except QuestionError:
+        return next(iter(places), None)
+
+
+def _essences(plan: Plan, net: Net) -> dict[str, Attribution]:
+    """Stored essences of this very net, by their cut."""
+    found = {}
+    for folder in plan.results:
+        try:
+            meta = read_meta(folder)
+            if (meta.get("net") or {}).get("weights") != weights_hash(net.module) or "instances" not in meta:
+                continue
+            a = load(folder)
+        except (InfluentError, AttributeError):
+            continue
+        if a.question.of == Label() and a.question.measure is gradient and a.count is not None and a.values.dim() == 2:
+            found[a.question.at.text] = a
+    return found
+
+
+def _spelt(labels: Any) -> list[str]:
+    """Names of classes, each of them once: a name that occurs twice stands with its number."""
+    names = list(labels or ())
+    return [name if names.count(name) == 1 else f"{name} ({k})" for k, name in enumerate(names)]
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Softmax in double precision, `[class]`."""
+    return torch.softmax(logits.detach().double().cpu(), 0)

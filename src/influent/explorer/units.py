@@ -1,0 +1,212 @@
+"""A unit's page: its best images, what drives it there, the classes whose essence it is in, its influence's spread."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from influent.ask import influence
+from influent.atomic import write_whole
+from influent.attribution import Attribution
+from influent.cut import Cut
+from influent.distributions import Line, Point
+from influent.errors import InputError
+from influent.measures import activation, contribution
+from influent.quantities import Unit
+from influent.shared import where
+from influent.text import Text
+from influent.views.figure import Cell
+from influent.views.histogram import Histogram
+from influent.views.overlay import overlay, scaled_pixels
+from influent.views.sentence import Sentence
+from influent.views.shared import lit, thumbnail
+from influent.views.units import as_picture, pixels_of
+
+from .answers import SIDE, part, subject
+from .asks import Name, OneUnit
+from .desk import Desk, Held, Place
+from .gather import Gathered
+from .plan import Event
+
+BEST, DRIVEN, FIRST, POINTS = 8, 3, 20, 17
+"""Best images shown, of these with their pixels; ranks that make an essence; points of a path to a unit's pixels."""
+
+
+def rename(desk: Desk, ask: Name) -> Iterator[Event]:
+    """Give a unit a name, in the file of nicknames, too. Errors: `QuestionError`, `StoreError`."""
+    _, place = desk.unit(ask.at, ask.unit)
+    name = " ".join(ask.name.split())
+    before = desk.net
+    desk.call(place, ask.unit, name)
+    try:
+        _write_nicknames(desk)
+    except Exception:
+        desk.net = before
+        raise
+    yield {"event": "note", "message": f"Kept in {desk.plan.nicknames.name}." if name else "The name is taken away."}
+
+
+def _write_nicknames(desk: Desk) -> None:
+    names = {at: {str(unit): name for unit, name in units.items()} for at, units in desk.net.nicknames.items()}
+    write_whole(desk.plan.nicknames, (json.dumps(names, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def unit_page(desk: Desk, ask: OneUnit) -> Iterator[Event]:
+    """All that is known of a unit, in steps: what is quickly known first. Errors as `influence`."""
+    at, place = desk.unit(ask.at, ask.unit)
+    head = {
+        "at": at, "unit": ask.unit, "of": place.units, "kind": place.kind, "shape": " × ".join(map(str, place.shape)),
+        "axis": place.cut.units, "nickname": desk.nickname(place, ask.unit), "file": desk.plan.nicknames.name,
+        "photo": ask.photo, "typed": f"inf.Unit({ask.unit}, {place.cut.place.text!r})",
+    }  # fmt: skip
+    yield part("head", "unit", **head)
+    if desk.reads_texts:
+        if ask.text:
+            yield _reading(desk, ask, place)
+        return
+    if ask.photo is not None:
+        held = desk.photo(ask.photo)
+        yield part("here", "driven", title="What drives it on this photo", cards=[_driven(desk, held, place, ask.unit)])
+    if desk.folder is None:
+        yield part("data", "nodata")
+    else:
+        yield from _in_data(desk, place, at, ask.unit)
+    yield from _outside(desk, place, ask.unit)
+
+
+def _reading(desk: Desk, ask: OneUnit, place: Place) -> Event:
+    """The words of a text that drive a unit."""
+    text = subject(desk, ask)
+    if not isinstance(text, Text):
+        raise InputError("Type a text first.")
+    of = Unit(ask.unit, place.cut) if place.cut.units == "head" else Unit(ask.unit, place.cut.place)
+    words = Cut(f"{desk.net.embedding}/token")
+    a = influence(desk.net, words, of, Line(None, text, n=65), contribution, progress=desk.progress)
+    sentence = Sentence(text.texts[0], text.pieces(a.values))
+    return part("here", "words", sentence=sentence.html(), summary=a.summary(), largest=sentence.largest)
+
+
+def _driven(desk: Desk, held: Held, place: Place, unit: int) -> dict[str, Any]:
+    """What drives a unit at the pixels of a photo. Source: Leino et al. 2018, section 3.1."""
+    net, x = desk.net, held.x
+    (values,) = pixels_of(net, x, [Unit(unit, place.cut.place)], n=POINTS, progress=desk.progress)
+    photo = as_picture(net, x)
+    pictures = [
+        ("where it fires", lit(net, x, where(net, x, [(place.cut, unit)])[0])),
+        ("its pixels", scaled_pixels(values, photo, 1.5)),
+        ("for and against", overlay(values, photo)),
+    ]
+    return {"name": held.name, "pictures": [(word, Cell(p, "").jpeg(SIDE)) for word, p in pictures]}
+
+
+def _in_data(desk: Desk, place: Place, at: str, unit: int) -> Iterator[Event]:
+    seen, folder = desk.seen(place), desk.images
+    wanted = range(min(desk.plan.images, len(folder.files)))
+    shown = 0
+    if len(seen):
+        shown = len(seen)
+        yield _data(desk, seen, place, at, unit)
+    for _ in seen.look(desk.net, folder, desk.classes, wanted, desk.progress):
+        if len(seen) >= 2 * shown:
+            shown = len(seen)
+            yield _data(desk, seen, place, at, unit)
+        else:
+            yield {"event": "progress", "points": len(seen), "of": len(wanted), "unit": "images"}
+    if len(seen) != shown:
+        yield _data(desk, seen, place, at, unit)
+    cards = []
+    for row in _best(seen, unit)[:DRIVEN]:
+        cards.append(_driven(desk, desk.photo(f"data-{seen.numbers[row]}"), place, unit))
+        yield part("driven", "driven", title="What drives it on its best images", cards=cards)
+
+
+def _best(seen: Gathered, unit: int) -> list[int]:
+    """Rows of the images that fire it most."""
+    if seen.activation is None:
+        return []
+    return [int(k) for k in seen.activation.values[:, unit].argsort(descending=True, stable=True)[:BEST]]
+
+
+def _data(desk: Desk, seen: Gathered, place: Place, at: str, unit: int) -> Event:
+    """What the images that were seen so far say of a unit."""
+    if seen.influence is None or seen.activation is None:
+        return part("data", "nodata")
+    net, cards = desk.net, []
+    for row in _best(seen, unit):
+        name = f"data-{seen.numbers[row]}"
+        held = desk.photo(name)
+        fired = where(net, held.x, [(place.cut, unit)])[0]
+        label = net.label(seen.label[row])
+        value = float(seen.activation.values[row, unit])
+        cards.append({"photo": name, "picture": thumbnail(lit(net, held.x, fired)), "label": label, "value": value})
+    members, source = _members(desk, seen, place, unit)
+    own = members[0]["index"] if members else None
+    values = seen.influence.values[:, unit].double()
+    inside = [label == own for label in seen.label]
+    groups = [("images" if own is None else "other images", values[[not i for i in inside]].tolist())]
+    if own is not None:
+        groups = [(f"images of {net.label(own)}", values[inside].tolist()), *groups]
+    chart = Histogram("Its influence on the score of an image's own class", "influence", groups)
+    return part(
+        "data", "unitdata", at=at, unit=unit, cards=cards, members=members, source=source, chart=chart.svg(),
+        seen=len(seen), total=len(desk.images.files), first=FIRST, unread=len(seen.unread),
+    )  # fmt: skip
+
+
+def _members(desk: Desk, seen: Gathered, place: Place, unit: int) -> tuple[list[dict[str, Any]], str]:
+    """The classes in whose essence a unit is: among the first by the size of its mean influence; and who says so."""
+    net, stored = desk.net, desk.essences.get(place.cut.text)
+    if stored is not None:
+        rows = [(str(name), stored.values[k], stored.stderr, k) for k, name in enumerate(stored.instances)]
+        found = [_member(name, values, unit, (s is not None and s[k]) or None) for name, values, s, k in rows]
+        known = {net.label(index): index for index in desk.classes.values()}
+        members = [{**m, "index": known.get(m["name"])} for m in found if m is not None]
+        return _ordered(members), f"the stored essence of {len(rows)} classes"
+    members = []
+    for index in dict.fromkeys(seen.label):
+        means: tuple[Attribution, Attribution] | None = seen.of_class(index, net)
+        if means is not None and (m := _member(net.label(index), means[0].values[0], unit, None)) is not None:
+            errors = means[0].stderr
+            m["stderr"] = float("nan") if errors is None else float(errors[0][unit])
+            members.append({**m, "index": index})
+    return _ordered(members), f"the {len(seen)} images seen so far"
+
+
+def _member(name: str, values: Tensor, unit: int, stderr: Any) -> dict[str, Any] | None:
+    size = values.abs()
+    rank = 1 + int((size > size[unit]).sum())
+    if rank > FIRST or not float(size[unit]):
+        return None
+    error = float("nan") if stderr is None else float(stderr[unit])
+    return {"name": name, "rank": rank, "value": float(values[unit]), "stderr": error}
+
+
+def _ordered(members: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(members, key=lambda m: (m["rank"], -abs(m["value"])))
+
+
+def _outside(desk: Desk, place: Place, unit: int) -> Iterator[Event]:
+    """Photos outside of the data that fire a unit most."""
+    named = "outside" if desk.outside else "example"
+    photos = desk.outside or desk.examples
+    found: list[tuple[float, str, Held]] = []
+    for k in range(len(photos)):
+        try:
+            held = desk.photo(f"{named}-{k}")
+        except InputError as error:
+            yield {"event": "note", "message": str(error)}
+            continue
+        a = influence(desk.net, place.cut, Unit(0, place.cut.place), Point(held.x), activation, progress=desk.progress)
+        found.append((float(a.values[0].flatten()[unit]), f"{named}-{k}", held))
+        if len(found) % 8 == 0:
+            yield {"event": "progress", "points": len(found), "of": len(photos), "unit": "photos"}
+    cards = []
+    for value, name, held in sorted(found, key=lambda one: -one[0])[:BEST]:
+        fired = where(desk.net, held.x, [(place.cut, unit)])[0]
+        picture = thumbnail(lit(desk.net, held.x, fired))
+        cards.append({"photo": name, "picture": picture, "label": held.name, "value": value})
+    if cards:
+        yield part("outside", "outside", cards=cards, own=named == "outside", count=len(found))
