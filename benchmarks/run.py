@@ -23,7 +23,7 @@ import torch
 
 import influent as inf
 
-from . import essence, experts, memory, mim, shards, suite, text
+from . import essence, experts, explorer, memory, mim, shards, suite, text
 from .jobs import FULL, NAMES, QUICK, comparisons
 from .memory import ROOT, Growth
 from .record import versions
@@ -32,7 +32,14 @@ from .workload import MIDDLE, NET
 
 RESULTS = Path(__file__).parent / "results.json"
 MEMORY_BAR = 1.10
-ALONE = {"experts": experts.main, "essence": essence.main, "text": text.main, "mim": mim.main, "shards": shards.main}
+ALONE = {
+    "experts": experts.main,
+    "essence": essence.main,
+    "text": text.main,
+    "mim": mim.main,
+    "shards": shards.main,
+    "explorer": explorer.main,
+}
 CHOICES = {"spine": (*NAMES, "memory", "demo"), "conductance": tuple(suite.PARTS), **dict.fromkeys(ALONE, ())}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 

@@ -48,7 +48,7 @@ def subject(desk: Desk, ask: Subject) -> Held | Text:
 def why(desk: Desk, ask: Why) -> Iterator[Event]:
     """The answer to a question, in steps. Errors as `influence`."""
     about = subject(desk, ask)
-    return _why_text(desk, ask, about) if isinstance(about, Text) else _why_photo(desk, ask, about)
+    yield from _why_text(desk, ask, about) if isinstance(about, Text) else _why_photo(desk, ask, about)
 
 
 def _why_photo(desk: Desk, ask: Why, held: Held) -> Iterator[Event]:
@@ -70,7 +70,7 @@ def _why_photo(desk: Desk, ask: Why, held: Held) -> Iterator[Event]:
         code = {"python": as_python(desk, words, held), "command": as_command(desk, words, held)}
         if final and len(counts) > 1:
             yield {"event": "progress", "points": n}
-        answers = draw(net, x, found, PIXELS if final else FIRST_PIXELS, progress=desk.progress)
+        answers = draw(net, x, found, min(PIXELS, n) if final else FIRST_PIXELS, progress=desk.progress)
         yield part("answer", "answer", **_shown(desk, at, ask, found[0], answers[0], x), final=final, **code)
 
 

@@ -126,8 +126,9 @@ def experts(desk: Desk, ask: OneClass) -> Iterator[Event]:
     yield from gathered_class(desk, place, index)
     influence, _ = choosing(desk, desk.seen(place), index)
     of = named_class(desk.net, index)
-    alphas = [a for a in COUNTS if a <= place.units]
-    betas = [0, *alphas[:3]]
+    values = influence.values[0]
+    alphas = [a for a in COUNTS if a <= int((values > 0).sum())] or [0]
+    betas = [0, *(b for b in COUNTS[:3] if b <= int((values < 0).sum()))]
     units = tuple(tuple(chosen(influence, a, b) for b in betas) for a in alphas)
     masks = [
         Mask(place.cut, cell) if cell else Mask(place.cut, range(place.units), False) for row in units for cell in row

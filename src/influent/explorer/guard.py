@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -27,6 +29,8 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "cache-control": "no-store",
 }
+AT_ONCE, PATIENCE = 8, 60.0
+"""Large bodies that are held at once, and the seconds that a body may take to come."""
 
 
 class TooLargeError(Exception):
@@ -46,6 +50,7 @@ class Guard:
     ) -> None:
         self.app, self.hosts, self.token = app, frozenset(hosts), token
         self.limits, self.largest = limits, largest
+        self.gate = asyncio.Semaphore(AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let through, with the headers of `HEADERS`."""
@@ -55,12 +60,9 @@ class Guard:
         if scope["type"] != "http":
             return
         told = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        started = False
 
         async def sent(message: MutableMapping[str, Any]) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 own = {name.encode(): value.encode() for name, value in HEADERS.items()}
                 given = [(name, value) for name, value in message["headers"] if name.lower() not in own]
                 message = {**message, "headers": [*given, *own.items()]}
@@ -70,21 +72,28 @@ class Guard:
         if refused is not None:
             await _answer(sent, *refused)
             return
-        most, so_far = self.limits.get(scope["path"], self.largest), 0
+        most = self.limits.get(scope["path"])
+        # A large body is held until it is answered: so many at once, that memory is bounded whoever sends them.
+        async with self.gate if most is not None else contextlib.nullcontext():
+            await self._let_through(scope, receive, sent, most or self.largest)
 
-        async def counted() -> MutableMapping[str, Any]:
-            nonlocal so_far
-            message = await receive()
-            so_far += len(message.get("body", b""))
-            if so_far > most:
-                raise TooLargeError
-            return message
-
+    async def _let_through(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
+        """Read the body, in bounded time, and pass the request on with it."""
         try:
-            await self.app(scope, counted, sent)
+            async with asyncio.timeout(PATIENCE):
+                body = await _read(receive, most)
         except TooLargeError:
-            if not started:
-                await _answer(sent, 413, _large(most))
+            await _answer(send, 413, _large(most))
+            return
+        except TimeoutError:
+            await _answer(send, 408, f"The request did not come to its end within {PATIENCE:.0f} seconds.")
+            return
+        whole: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def again() -> MutableMapping[str, Any]:
+            return whole.pop() if whole else await receive()
+
+        await self.app(scope, again, send)
 
     def _refusal(self, scope: Scope, told: dict[str, str]) -> Refusal | None:
         """The status and the message of what is refused; None for what may go through."""
@@ -115,6 +124,18 @@ class Guard:
         if hmac.compare_digest(held.encode(), self.token.encode()):
             return None
         return 401, "This server asks for a token: open the address that it printed, which ends in /?token=..."
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    """A request's whole body. Errors: `TooLargeError`."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > most:
+            raise TooLargeError
+        if message["type"] == "http.disconnect" or not message.get("more_body"):
+            return bytes(body)
 
 
 def _cookie(text: str) -> str:

@@ -153,6 +153,7 @@ def bound(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(2048)  # from now on nobody is turned away, if they have to wait until the net is there
     except (OSError, OverflowError) as error:
         listening.close()
         said = getattr(error, "strerror", None) or error

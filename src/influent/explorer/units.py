@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
-
-from torch import Tensor
 
 from influent.ask import influence
 from influent.atomic import write_whole
@@ -160,32 +158,26 @@ def _members(desk: Desk, seen: Gathered, place: Place, unit: int) -> tuple[list[
     """The classes in whose essence a unit is: among the first by the size of its mean influence; and who says so."""
     net, stored = desk.net, desk.essences.get(place.cut.text)
     if stored is not None:
-        rows = [(str(name), stored.values[k], stored.stderr, k) for k, name in enumerate(stored.instances)]
-        found = [_member(name, values, unit, (s is not None and s[k]) or None) for name, values, s, k in rows]
         known = {net.label(index): index for index in desk.classes.values()}
-        members = [{**m, "index": known.get(m["name"])} for m in found if m is not None]
-        return _ordered(members), f"the stored essence of {len(rows)} classes"
-    members = []
-    for index in dict.fromkeys(seen.label):
-        means: tuple[Attribution, Attribution] | None = seen.of_class(index, net)
-        if means is not None and (m := _member(net.label(index), means[0].values[0], unit, None)) is not None:
-            errors = means[0].stderr
-            m["stderr"] = float("nan") if errors is None else float(errors[0][unit])
-            members.append({**m, "index": index})
-    return _ordered(members), f"the {len(seen)} images seen so far"
+        rows = [(known.get(str(one.instances[0])), one) for one in stored]
+        source = f"the stored essence of {len(rows)} classes"
+    else:
+        means = [(index, seen.of_class(index, net)) for index in dict.fromkeys(seen.label)]
+        rows = [(index, found[0]) for index, found in means if found is not None]
+        source = f"the {len(seen)} images seen so far"
+    members = [found for index, one in rows if (found := _member(index, one, unit)) is not None]
+    return sorted(members, key=lambda m: (m["rank"], -abs(m["value"]))), source
 
 
-def _member(name: str, values: Tensor, unit: int, stderr: Any) -> dict[str, Any] | None:
-    size = values.abs()
-    rank = 1 + int((size > size[unit]).sum())
-    if rank > FIRST or not float(size[unit]):
+def _member(index: int | None, of_class: Attribution, unit: int) -> dict[str, Any] | None:
+    """A unit's rank in one class, its mean influence and standard error; None where it is not among the first."""
+    values, errors = of_class.values[0], of_class.stderr
+    rank = 1 + int((values.abs() > values[unit].abs()).sum())
+    if rank > FIRST or not float(values[unit]):
         return None
-    error = float("nan") if stderr is None else float(stderr[unit])
-    return {"name": name, "rank": rank, "value": float(values[unit]), "stderr": error}
-
-
-def _ordered(members: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(members, key=lambda m: (m["rank"], -abs(m["value"])))
+    error = float("nan") if errors is None else float(errors[0][unit])
+    name = str(of_class.instances[0])
+    return {"index": index, "name": name, "rank": rank, "value": float(values[unit]), "stderr": error}
 
 
 def _outside(desk: Desk, place: Place, unit: int) -> Iterator[Event]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -36,7 +38,7 @@ class Reporter:
 
     def __init__(self, pipe: Any, stop: Any) -> None:
         self.pipe, self.stop = pipe, stop
-        self.job, self.done, self.last = -1, 0, 0.0
+        self.job, self.done, self.last = 0, 0, 0.0  # jobs count from 1
 
     def begin(self, job: int) -> None:
         """A step of a job."""
@@ -64,6 +66,7 @@ def work(plan: Plan, pipe: Any, stop: Any) -> None:
         pipe.send(("failed", str(error)))
         return
     pipe.send(("ready", desk.about))
+    warm(desk)
     running: dict[int, Iterator[Event]] = {}
     while True:
         try:
@@ -83,6 +86,14 @@ def work(plan: Plan, pipe: Any, stop: Any) -> None:
         if not more:
             del running[number]
         pipe.send(("stepped", more))
+
+
+def warm(desk: Desk) -> None:
+    """Run the net once as a first question does: what it sets up then, nobody waits for."""
+    if desk.examples:
+        with contextlib.suppress(Exception):  # a question that is asked tells what is wrong
+            for _ in islice(why(desk, Why(kind="why", photo="example-0")), 3):
+                pass
 
 
 def answer(desk: Desk, ask: Any) -> Iterator[Event]:
