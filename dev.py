@@ -261,9 +261,13 @@ def demo(arguments: List[str]) -> int:
     return call(ready("zoo"), "-m", "influent", "explain", "coffee", "--out", "demo", *arguments)
 
 
+# All tests, a file at a time to each core: tests have one thread. A few of them start sooner in one process.
+PARALLEL = ("-n", "auto", "--dist", "loadfile")
+
+
 def test(arguments: List[str]) -> int:
     """run the tests; what follows is pytest's, as in: test -k line"""
-    return call(ready(*EVERY_TEST), "-m", "pytest", *arguments)
+    return call(ready(*EVERY_TEST), "-m", "pytest", *(arguments or PARALLEL))
 
 
 def check(arguments: List[str]) -> int:
@@ -271,8 +275,10 @@ def check(arguments: List[str]) -> int:
     if arguments:
         fail("check takes no arguments: it is all or nothing. A choice of tests:  python3 dev.py test -k NAME")
     python = ready("dev", *EVERY_TEST)
-    steps = ("ruff check .", "ruff format --check .", "mypy", "pytest", "pytest --doctest-modules src/influent")
-    failed = [name for name in steps if not step(name, python, "-m", *name.split())]
+    steps = {name: name.split() for name in ("ruff check .", "ruff format --check .", "mypy")}
+    steps["pytest"] = ["pytest", *PARALLEL]
+    steps["pytest --doctest-modules src/influent"] = ["pytest", "--doctest-modules", "src/influent", *PARALLEL]
+    failed = [name for name, words in steps.items() if not step(name, python, "-m", *words)]
     print("check: " + (f"FAILED: {', '.join(failed)}" if failed else "all passed"), flush=True)
     return 1 if failed else 0
 

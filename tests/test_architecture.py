@@ -27,7 +27,7 @@ FILES = sorted(SRC.rglob("*.py"))
 # are one layer and may import each other, in no circle.
 LAYERS = [
     {"errors"},
-    {"shapes", "atomic", "corpus", "rates", "limits", "finding", "codes"},
+    {"shapes", "atomic", "corpus", "rates", "limits", "finding", "codes", "tuning"},
     {"cut", "quadrature", "photos", "preprocessing", "kernels", "text", "rules"},
     {"pixels"},
     {"axes", "containers", "nets", "parts"},
@@ -70,11 +70,12 @@ LAYERS = [
     {"explain", "begun"},
     {"reports", "essences", "explain_text", "strata", "debugging"},
     {"specialists", "harvest"},
+    {"explorer"},
     {"commands"},
     {"cli"},
     {"__main__"},
 ]
-PACKAGES = ("views", "zoo", "commands")
+PACKAGES = ("views", "zoo", "explorer", "commands")
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
 EXPORTED = [

@@ -276,12 +276,13 @@ def _examples() -> list[tuple[str, Path]]:
             found.append((name, example(name)))
         except InputError:
             continue
-    return sorted(found, key=lambda one: one[0] not in ("coffee", "chelsea"))
+    return sorted(found, key=lambda one: (one[0] != "coffee", one[0] != "chelsea"))
 
 
 def _places(net: Net, x: Tensor) -> dict[str, Place]:
-    """All places with channels that run once; those that every path crosses are drawn."""
-    drawn = {place.name for place in trunk(net, x)}
+    """All places with channels that run once; of those that every path crosses the outermost are drawn."""
+    crossed = [place.name for place in trunk(net, x)]
+    drawn = {name for name in crossed if not any(name.startswith(f"{other}.") for other in crossed)}
     return {c.name: found for c in cuts(net, x) if (found := _place(c, c.name in drawn)) is not None}
 
 
