@@ -10,6 +10,7 @@ import io
 import os
 import struct
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO
 
@@ -56,7 +57,7 @@ def is_photo(file: Path) -> bool:
     return file.suffix.lower() in {*Image.registered_extensions(), *PHONES} and not file.is_dir()
 
 
-def read_photo(photo: Photo) -> Image.Image:
+def read_photo(photo: Photo, formats: Collection[str] | None = None, most: int | None = None) -> Image.Image:
     """RGB picture of a photo (a file, a binary stream or a PIL picture), upright as the camera's EXIF tag says.
 
     Transparent parts come out white, as on paper; grey and 16-bit pictures become RGB with 0..255. A stream is read
@@ -66,6 +67,9 @@ def read_photo(photo: Photo) -> Image.Image:
     Files above `PIL.Image.MAX_IMAGE_PIXELS` (89 million pixels, unless the user changes it) are refused, but for
     JPEGs of up to 500 million: these are decoded at 1/2, 1/4 or 1/8 of their width and height, whichever comes
     below that limit. (A progressive one takes up to 8 bytes of memory for each pixel of the whole even so.)
+
+    Of somebody else's files: `formats`, as Pillow calls them, "JPEG", "HEIF", are those that are opened at all (some of
+    Pillow's formats run other programs), and `most` the pixels of the largest that is decoded.
 
     Errors: `InputError` for a missing, empty or unreadable file, a folder, a truncated, corrupt or too large picture,
     a format that Pillow cannot read; each says what was found and what to type instead.
@@ -77,13 +81,13 @@ def read_photo(photo: Photo) -> Image.Image:
         return _decoded(photo, str(getattr(photo, "filename", "") or "this picture"))
     if not isinstance(photo, str | os.PathLike):
         name = _name_of_stream(photo)
-        return _read(_whole(photo, name), name)
+        return _read(_whole(photo, name), name, formats, most)
     file = Path(photo)
     try:
         _check_file(file)
         # Opened here and not by Pillow, which leaves the file open where a header breaks off.
         with file.open("rb") as stream:
-            return _read(stream if stream.seekable() else io.BytesIO(stream.read()), str(file))
+            return _read(stream if stream.seekable() else io.BytesIO(stream.read()), str(file), formats, most)
     except OSError as error:
         raise InputError(
             f"{file} cannot be opened ({error.strerror}). Type `ls -l {file}` to see what it is and who may read it."
@@ -118,14 +122,16 @@ def example(name: str) -> Path:
     return file
 
 
-def _read(stream: IO[bytes], name: str) -> Image.Image:
+def _read(stream: IO[bytes], name: str, formats: Collection[str] | None, most: int | None) -> Image.Image:
     start = stream.read(64)
     if not start:
         raise InputError(f"{name} is empty (0 bytes): a copy, download or pipe that never began. Fetch it again.")
     try:
-        picture = _opened(stream, start, name)
+        picture = _opened(stream, start, name, formats)
         if picture is None:
             raise InputError(_not_a_picture(name, start))
+        if most is not None and picture.size[0] * picture.size[1] > most:
+            raise InputError(_too_large_here(name, picture.size, most))
         _reduce(picture, name)
         _say_frames(picture, name)
         return _decoded(picture, name)
@@ -161,11 +167,11 @@ def _whole(stream: IO[bytes], name: str) -> io.BytesIO:
     return io.BytesIO(data)
 
 
-def _opened(stream: IO[bytes], start: bytes, name: str) -> ImageFile.ImageFile | None:
+def _opened(stream: IO[bytes], start: bytes, name: str, formats: Collection[str] | None) -> ImageFile.ImageFile | None:
     """`Image.open` without its warning about large pictures: here they are reduced or refused."""
     Image.preinit()
     Image.init()
-    for kind in Image.ID:
+    for kind in Image.ID if formats is None else [known for known in Image.ID if known in formats]:
         factory, accept = Image.OPEN[kind]
         with contextlib.suppress(*BROKEN):
             accepted = accept is None or accept(start[:16])
@@ -173,7 +179,8 @@ def _opened(stream: IO[bytes], start: bytes, name: str) -> ImageFile.ImageFile |
                 stream.seek(0)
                 # Out of some phones' JPEGs Pillow makes an MPO of two frames. The first is the photo.
                 return JpegImageFile(stream) if kind == "JPEG" else factory(stream, "")
-    return _opened_heic(stream, name) if start[4:8] == b"ftyp" and start[8:12] in HEIC else None
+    heic = start[4:8] == b"ftyp" and start[8:12] in HEIC and (formats is None or "HEIF" in formats)
+    return _opened_heic(stream, name) if heic else None
 
 
 def _opened_heic(stream: IO[bytes], name: str) -> ImageFile.ImageFile | None:
@@ -207,6 +214,11 @@ def _too_large(name: str, size: str) -> str:
         f"its size, up to {LARGEST_JPEG:,}). Lift the limit, `PIL.Image.MAX_IMAGE_PIXELS = None`, and pass "
         "`PIL.Image.open(file).reduce(4)`, or the whole picture where the memory holds 8 to 16 bytes a pixel."
     )
+
+
+def _too_large_here(name: str, size: tuple[int, int], most: int) -> str:
+    width, height = size
+    return f"{name} is too large a picture: {width} × {height}. Up to {most:,} pixels are taken here: make it smaller."
 
 
 def _say_frames(picture: ImageFile.ImageFile, name: str) -> None:

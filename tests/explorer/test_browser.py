@@ -2,111 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import itertools
-import os
 import re
-import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import pytest
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 import influent
-from influent.cli import main
-from tests.explorer.served import Served, served
-
-AXE = Path(sys.prefix) / "axe" / "axe.min.js"
-WIDTHS = {"desk": 1280, "phone": 390}
-LONG = 60_000
-expect.set_options(timeout=20_000)
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of real photos: pieces of the examples, each another."""
-    place = tmp_path_factory.mktemp("photos") / "photos"
-    for name, example in (("espresso", "coffee"), ("Egyptian cat", "chelsea")):
-        (place / name).mkdir(parents=True)
-        with Image.open(influent.example(example)) as photo:
-            wide, high = photo.size
-            for k in range(6):
-                box = (8 * k, 4 * k, wide - 60 + 10 * k, high - 30 + 5 * k)
-                photo.crop(box).save(place / name / f"{example}-{k}.png")
-    return place
-
-
-@pytest.fixture(scope="session")
-def stored(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of the other commands on the same data: a debugging report and an essence."""
-    place = tmp_path_factory.mktemp("results")
-    assert main(["debug", str(photos), "--out", str(place / "debug")]) == 0
-    assert main(["essence", str(photos), "--out", str(place / "essence")]) == 0
-    return place
-
-
-@pytest.fixture(scope="session")
-def real(photos: Path, stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server of EfficientNet-lite0 on these photos."""
-    names = tmp_path_factory.mktemp("names") / "names.json"
-    with served("--data", photos, "--results", stored, "--nicknames", names, "--images", "12") as one:
-        yield one
-
-
-def opened(browser: Browser, served: Served, width: int, **how: object) -> Iterator[Page]:
-    """A page; at the end, nothing was asked of another machine, and nothing was complained of."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True, **how)
-    page = context.new_page()
-    page.set_default_timeout(LONG)
-    trouble: list[str] = []
-    page.on("console", lambda m: trouble.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-    page.on(
-        "requestfailed", lambda r: trouble.append(f"{r.url}: {r.failure}") if "ABORTED" not in str(r.failure) else None
-    )
-    asked: list[str] = []
-    page.on("request", lambda r: asked.append(r.url))
-    page.goto(served.base)
-    yield page
-    context.close()
-    away = [url for url in asked if urlsplit(url).scheme not in ("data", "blob")]
-    assert {urlsplit(url).netloc for url in away} == {f"127.0.0.1:{served.port}"}
-    assert trouble == []
-
-
-@pytest.fixture(params=list(WIDTHS))
-def page(request: pytest.FixtureRequest, browser: Browser, real: Served) -> Iterator[Page]:
-    """The explorer's first page at one width."""
-    yield from opened(browser, real, WIDTHS[request.param])
-
-
-@pytest.fixture
-def wide(browser: Browser, real: Served) -> Iterator[Page]:
-    """The explorer's first page on a desk."""
-    yield from opened(browser, real, WIDTHS["desk"])
-
-
-def go(page: Page, base: str, address: str) -> None:
-    """Open an address, as from a link that somebody sent."""
-    page.goto("about:blank")
-    page.goto(f"{base}/{address}")
-
-
-def done(page: Page) -> None:
-    """Wait until an answer is whole."""
-    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
-    expect(page.locator("#problem")).to_be_hidden()
-
-
-def fits(page: Page) -> None:
-    """Nothing is wider than the page."""
-    assert page.locator("html").evaluate("e => e.scrollWidth <= innerWidth")
+from tests.explorer.served import Served
+from tests.explorer.visitor import done, fits, go
 
 
 def probability(page: Page) -> tuple[float, float]:
@@ -194,7 +99,7 @@ def test_a_photo_that_is_dropped_is_explained(page: Page) -> None:
 def test_what_is_no_photo_is_a_lesson_on_the_page(page: Page, tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_text("<html>no cat</html>")
     page.locator("input[type=file]").set_input_files(str(tmp_path / "cat.png"))
-    expect(page.get_by_role("alert")).to_contain_text("cat.png is no picture in JPEG, PNG")
+    expect(page.get_by_role("alert")).to_contain_text("cat.png holds text, no picture")
 
 
 def test_a_question_in_all_its_words(wide: Page, real: Served) -> None:
@@ -273,7 +178,7 @@ def test_a_class_its_experts_and_an_expert_to_keep(page: Page, real: Served, tmp
     fits(page)
     for said in ("Its essence", "Its images that fire them most", "Its influence grid"):
         expect(page.get_by_role("heading", name=said)).to_be_visible()
-    page.get_by_role("button", name="Try its experts").click()
+    page.get_by_role("link", name="Recall and precision of its experts").click()
     expect(page.get_by_role("heading", name="Its experts")).to_be_visible()
     done(page)
 
@@ -281,9 +186,17 @@ def test_a_class_its_experts_and_an_expert_to_keep(page: Page, real: Served, tmp
     done(page)
     fits(page)
     slider = page.get_by_label("α: most positive units kept")
-    slider.fill("30")
+    slider.fill("28")
+    done(page)
+    slider.press("ArrowRight")
+    page.keyboard.press("ArrowRight")  # it has kept the focus
     done(page)
     assert "alpha=30" in page.url
+    page.get_by_role("button", name="Undo").click()
+    assert "alpha=20" in page.url
+    page.go_back()
+    assert "alpha=30" in page.url
+    done(page)
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Export as an expert").click()
     waiting.value.save_as(str(tmp_path / "expert.zip"))
@@ -309,111 +222,3 @@ def test_the_debugging_report_is_opened_in_place(page: Page, real: Served) -> No
     page.get_by_role("link", name=re.compile("the essence of 2 classes")).click()
     page.get_by_role("link", name="espresso").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("The essence of")
-
-
-def test_an_address_that_is_none_says_so(wide: Page, real: Served) -> None:
-    go(wide, real.base, "#/nowhere")
-    expect(wide.get_by_role("heading", level=1)).to_have_text("There is no such page")
-    go(wide, real.base, "#/unit/nowhere/3")
-    expect(wide.get_by_role("alert")).to_contain_text("There is no place 'nowhere'")
-
-
-def test_the_first_question_by_keyboard_alone(wide: Page) -> None:
-    button = wide.get_by_role("button", name=re.compile(r"\.png")).first
-    expect(button).to_be_visible()
-    for _ in range(40):
-        wide.keyboard.press("Tab")
-        if button.evaluate("e => e === document.activeElement"):
-            break
-    wide.keyboard.press("Enter")
-    expect(wide.get_by_role("heading", name="What the net says")).to_be_visible()
-
-
-PAGES = {
-    "first": "#/", "why": "#/why?photo=data-0&n=17", "unit": "#/unit/{at}/3?photo=data-0",
-    "off": "#/off?at={at}&units=1,2&photo=data-0", "class": "#/class/967", "results": "#/results",
-    "report": "#/result/0/explanation.html",
-}  # fmt: skip
-
-
-def test_axe_finds_nothing_serious(browser: Browser, real: Served) -> None:
-    if not AXE.is_file():
-        assert not os.environ.get("INFLUENT_BROWSER"), f"{AXE} is missing: npm pack axe-core did not work"
-        pytest.skip("axe-core is not here: it comes from npm, by `python3 dev.py test`, where there is npm.")
-    layer = influent.zoo.load("efficientnet-lite0").layer or ""
-    context = browser.new_context(bypass_csp=True)
-    page = context.new_page()
-    page.set_default_timeout(LONG)
-    found, passed = [], 0
-    for name, address in PAGES.items():
-        go(page, real.base, address.format(at=layer.partition("/")[0]))
-        if name in ("results", "report"):
-            expect(page.get_by_role("heading", level=1)).not_to_contain_text("Loading")
-        else:
-            done(page)
-        page.add_script_tag(path=str(AXE))
-        for width, scheme in itertools.product(WIDTHS, ("light", "dark")):
-            page.set_viewport_size({"width": WIDTHS[width], "height": 900})
-            page.emulate_media(color_scheme=scheme)
-            told = page.evaluate("axe.run()")
-            passed += len(told["passes"])
-            found += [
-                (
-                    name,
-                    width,
-                    scheme,
-                    v["id"],
-                    v["nodes"][0]["html"][:120],
-                    v["nodes"][0].get("failureSummary", "")[:200],
-                )
-                for v in told["violations"]
-                if v["impact"] in ("serious", "critical")
-            ]
-    context.close()
-    assert found == [] and passed > 100
-
-
-# The pictures of the docs
-
-
-SHOTS = Path(__file__).parents[2] / "docs" / "images"
-NUMBERS = re.compile(r"[-+−]?\d[\d.,]*(e[-+]\d+)?")
-
-
-def shot(page: Page, name: str, height: int) -> None:
-    """Compare a picture of the docs with the page that it shows, by its words, which it carries; numbers may differ.
-
-    INFLUENT_SHOTS=1 takes it anew.
-    """
-    words = NUMBERS.sub("#", page.locator("body").inner_text())
-    file = SHOTS / f"{name}.png"
-    if os.environ.get("INFLUENT_SHOTS"):
-        page.evaluate("document.activeElement?.blur()")
-        with Image.open(io.BytesIO(page.screenshot(full_page=True))) as taken:
-            kept = taken.crop((0, 0, taken.width, min(height, taken.height))).convert("RGB").quantize(200)
-        about = PngInfo()
-        about.add_itxt("Words", words)
-        kept.save(file, optimize=True, pnginfo=about)
-    with Image.open(file) as picture:
-        assert picture.text["Words"] == words, f"{file.name} is old: INFLUENT_SHOTS=1 python3 dev.py test -k pictures"
-
-
-def test_the_pictures_of_the_docs_are_of_these_pages(browser: Browser, real: Served) -> None:
-    for page in opened(browser, real, 1200):
-        go(page, real.base, "#/why?photo=example-0")
-        done(page)
-        shot(page, "explorer-why", 1250)
-        page.locator(".units a").first.click()
-        done(page)
-        shot(page, "explorer-unit", 1500)
-        go(page, real.base, "#/why?photo=example-0&n=17&top=8")
-        done(page)
-        for box in page.get_by_role("checkbox").all():
-            box.check()
-        page.get_by_role("button", name="Switch the chosen units off").click()
-        done(page)
-        shot(page, "explorer-off", 900)
-    for page in opened(browser, real, WIDTHS["phone"]):
-        go(page, real.base, "#/why?photo=example-0")
-        done(page)
-        shot(page, "explorer-phone", 1700)

@@ -80,13 +80,15 @@ def test_a_png_of_nine_hundred_million_pixels_is_not_decoded(quick: Served) -> N
     data = bomb(30_000, 30_000)
     assert len(data) < 2**20
     before = quick.resident()
-    assert "is too large: up to 40,000,000 pixels are taken" in messages(quick.upload(data))
+    assert "is too large a picture: 30000 × 30000. Up to 40,000,000 pixels are taken here" in messages(
+        quick.upload(data)
+    )
     assert quick.resident() < before + 50
 
 
 def test_an_svg_is_no_picture(quick: Served) -> None:
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
-    assert "is no picture in JPEG, PNG" in messages(quick.upload(svg, "drawing.svg"))
+    assert "drawing.svg holds text, no picture" in messages(quick.upload(svg, "drawing.svg"))
 
 
 def test_html_by_the_name_of_a_picture_is_no_picture(quick: Served) -> None:
@@ -96,6 +98,14 @@ def test_html_by_the_name_of_a_picture_is_no_picture(quick: Served) -> None:
 @pytest.mark.parametrize("file", [b"", b"\x89PNG\r\n\x1a\n", picture((1, 2, 3))[:60], b"%!PS-Adobe-3.0 EPSF-3.0\n"])
 def test_broken_files_and_other_formats_are_no_pictures(quick: Served, file: bytes) -> None:
     assert messages(quick.upload(file))
+
+
+def test_what_only_calls_itself_heic_is_opened_as_nothing_else(quick: Served) -> None:
+    """Its first bytes are those of PostScript, which Pillow gives to Ghostscript, or of a large bitmap."""
+    script = b"%!PSftypheic\n%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n%%EOF\n"
+    head = struct.pack("<IiiHHIIiiII", 40, 9400, 9400, 1, 1, 0, 0, 0, 0, 0, 0)
+    for data in (script, b"BM\0\0ftypheic\0\0" + head + bytes(100)):
+        assert messages(quick.upload(data, "cat.heic"))
 
 
 def test_a_name_with_markup_is_shown_as_text(quick: Served) -> None:
@@ -203,6 +213,7 @@ def test_a_question_of_a_megabyte_is_refused(quick: Served) -> None:
         ({"kind": "off", "at": "body.relu", "units": [0, 99]}, "there is no unit 99"),
         ({"kind": "off", "at": "body.relu", "alpha": 3}, "An expert is of a class"),
         ({"kind": "class", "index": 3}, "there is no class 3"),
+        ({"kind": "off", "at": "body.relu", "units": [1], "index": 5000, "photo": "data-0"}, "there is no class 5000"),
         ({"kind": "why", "photo": "data-18"}, "There is no photo data-18"),
         ({"kind": "why", "photo": "sent-0123456789abcdef"}, "not held any more"),
         ({"kind": "why"}, "Choose a photo first"),
@@ -276,6 +287,15 @@ def test_a_process_that_is_killed_is_started_again(quick: Served) -> None:
     assert quick.worker != before
 
 
+def test_nicknames_outlive_the_process(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "names.json"
+    with served("--net", "tests.explorer.nets:quick", "--data", data, "--nicknames", file) as one:
+        one.ask(kind="name", at="body.relu", unit=0, name="first")
+        os.kill(one.worker, signal.SIGKILL)
+        one.ask(kind="name", at="body.relu", unit=1, name="second")
+    assert json.loads(file.read_text()) == {"body.relu": {"0": "first", "1": "second"}}
+
+
 def test_an_error_inside_is_told_and_shown_in_the_terminal(quick: Served) -> None:
     photo = quick.photo(picture((255, 255, 0)))
     events = quick.ask(kind="why", photo=photo["photo"], n=9)
@@ -326,8 +346,10 @@ def test_with_a_token_nobody_comes_in_without(tmp_path: Path) -> None:
         assert shut.send("POST", "/api/jobs", b"{}")[0] == 401
         status, headers, _ = shut.send("GET", f"/?token={token}")
         assert status == 303 and headers["location"] == "./"
-        assert "HttpOnly" in headers["set-cookie"] and "SameSite=Strict" in headers["set-cookie"]
+        assert "HttpOnly" in headers["set-cookie"] and "SameSite=Lax" in headers["set-cookie"]
         cookie = headers["set-cookie"].partition(";")[0]
         assert shut.send("GET", "/api/about", headers={"cookie": cookie})[0] == 200
         assert shut.send("GET", "/api/about", headers={"authorization": f"Bearer {token}"})[0] == 200
+        others = 'x={"a":1}; foo; a@b=1; expires=x; '  # other ports' cookies, in whatever form
+        assert shut.send("GET", "/api/about", headers={"cookie": others + cookie})[0] == 200
         assert shut.send("GET", "/api/about", headers={"cookie": cookie + "x"})[0] == 401

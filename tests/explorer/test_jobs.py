@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from influent.explorer.jobs import DiedError, FullError, Job, Jobs
+from influent.explorer.jobs import DiedError, FullError, Job, Jobs, StartError
 from influent.explorer.plan import Event
 
 
@@ -21,17 +21,27 @@ class Hands:
         self.gate = threading.Event()
         self.gate.set()
         self.started = 0
+        self.fails = -1
         self.dropped: list[int] = []
         self.stopped: list[int] = []
 
     def start(self) -> Event:
         self.started += 1
+        if self.started == self.fails:
+            raise StartError("no memory")
         self.left.clear()
         return {}
 
     def step(self, job: Job) -> bool:
         assert self.gate.wait(10)
+        if job.ask == "idle" and self.started == 1:
+            raise DiedError(" (signal 9)")
+        if job.ask == "idle":
+            job.ask = 1
+        if job.ask == "odd":
+            raise ValueError("nobody thought of this")
         if job.ask == "fatal":
+            job.begun = True
             raise DiedError(" (signal 9)")
         self.left.setdefault(job.number, job.ask)
         job.begun = True
@@ -122,11 +132,59 @@ def test_who_leaves_is_stopped_and_forgotten(hands, jobs):
 def test_who_leaves_before_the_first_step_costs_nothing(hands, jobs):
     hands.gate.clear()
     put(jobs, "a", 1)
-    job, _, done = put(jobs, "b", 1)
+    job, _, _ = put(jobs, "b", 1)
     jobs.leave(job)
+    assert "b" not in jobs.turns  # nor is what it brought held, a photo perhaps
     hands.gate.set()
+    _, _, done = put(jobs, "c", 1)
     assert done.wait(10)
     assert hands.dropped == [] and "b" not in hands.served
+
+
+def test_to_leave_stops_no_step_but_ones_own(hands, jobs):
+    job, _, _ = put(jobs, "a", 10**6)
+    while not hands.served:
+        time.sleep(0.001)
+    other, _, _ = put(jobs, "b", 10**6)
+    while "b" not in hands.served:
+        time.sleep(0.001)
+    hands.gate.clear()
+    while jobs.now is None:
+        time.sleep(0.001)
+    idle = other if jobs.now is job else job
+    jobs.leave(idle)
+    assert hands.stopped == []
+    hands.gate.set()
+    jobs.leave(job)
+    jobs.leave(other)
+
+
+def test_a_worker_that_died_between_two_questions_costs_none(hands, jobs):
+    _, told, done = put(jobs, "a", "idle")
+    assert done.wait(10)
+    assert told == [{"event": "done"}] and hands.started == 2
+
+
+def test_whatever_goes_wrong_the_queue_goes_on(hands, jobs, capfd):
+    _, told, done = put(jobs, "a", "odd")
+    assert done.wait(10)
+    assert "Something inside failed: ValueError" in told[0]["message"]
+    assert "nobody thought of this" in capfd.readouterr().err
+    _, told, done = put(jobs, "a", 1)
+    assert done.wait(10) and told == [{"event": "done"}]
+
+
+def test_a_worker_that_cannot_start_again_is_told_to_all_who_wait(hands, jobs):
+    hands.gate.clear()
+    hands.fails = 2
+    _, fatal, first = put(jobs, "a", "fatal")
+    _, waiting, second = put(jobs, "b", 1)
+    hands.gate.set()
+    assert first.wait(10) and second.wait(10)
+    assert "could not be started again. no memory" in waiting[-2]["message"]
+    assert "ended (signal 9)" in fatal[-2]["message"]
+    _, told, done = put(jobs, "c", 1)
+    assert done.wait(10) and told == [{"event": "done"}]
 
 
 def test_when_the_worker_dies_what_was_begun_is_told_and_what_waits_goes_on(hands, jobs):

@@ -64,13 +64,17 @@ def run(options: argparse.Namespace) -> int:
     from influent.explorer.results import stored_in
 
     results = stored_in(Path(options.results)) if options.results else []
-    words = {word: chosen[word] for word in ("weights", "labels", "transform") if chosen[word]}
+    words = {word: chosen[word] for word in ("weights", "labels", "transform", "dtype") if chosen[word]}
+    device = f"\nnet.module.to({chosen['device']!r})" if chosen["device"] != "cpu" else ""
     names = Path(chosen["nicknames"] or f"nicknames-{re.sub(r'[^A-Za-z0-9.]+', '-', chosen['net'])}.json")
     plan = Plan(
-        load=partial(load_net, {**chosen, "nicknames": str(names) if names.exists() else None}),
+        load=partial(load_net, {**chosen, "nicknames": None}),
         name=chosen["net"],
-        python=f"inf.zoo.load({', '.join([repr(chosen['net']), *(f'{k}={v!r}' for k, v in words.items())])})",
-        options=shlex.join(["--net", chosen["net"], *(part for k, v in words.items() for part in (f"--{k}", v))]),
+        python=f"inf.zoo.load({', '.join([repr(chosen['net']), *(f'{k}={v!r}' for k, v in words.items())])}){device}",
+        options=shlex.join([
+            "--net", chosen["net"], *(part for k, v in words.items() for part in (f"--{k}", v)),
+            *(["--device", chosen["device"]] if device else []),
+        ]),
         data=options.data and Path(options.data), outside=options.outside and Path(options.outside),
         results=tuple(one.folder for one in results), nicknames=names, images=options.images, threads=options.threads,
     )  # fmt: skip

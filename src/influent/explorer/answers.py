@@ -12,14 +12,16 @@ from influent.errors import InputError
 from influent.explain import Request
 from influent.explain_text import explained, unit_name
 from influent.quantity import as_quantity
+from influent.shared import where
 from influent.text import Text
 from influent.views.explanation import Answer, Top, draw, in_words, named_class, predict, rank
 from influent.views.figure import Cell
 from influent.views.page import rendered
+from influent.views.shared import lit, thumbnail
 from influent.views.units import as_picture, pixels_way
 
 from .asks import Subject, Why
-from .desk import Desk, Held
+from .desk import Desk, Held, Place
 from .plan import Event
 from .questions import Words, as_command, as_python, distribution, measure, quantity
 
@@ -31,6 +33,13 @@ SIDE = 224
 def part(name: str, template: str, /, **values: Any) -> Event:
     """A part of the page, by its name there: a later one of the same name takes its place."""
     return {"event": "part", "part": name, "html": rendered(f"explorer/{template}.html", **values)}
+
+
+def fired(desk: Desk, photo: str, place: Place, unit: int, value: float, label: str | None = None) -> dict[str, Any]:
+    """A photo as a unit sees it, dimmed where it is silent, with its activation there."""
+    held = desk.photo(photo)
+    picture = thumbnail(lit(desk.net, held.x, where(desk.net, held.x, [(place.cut, unit)])[0]))
+    return {"photo": photo, "picture": picture, "label": label or held.name, "value": value}
 
 
 def subject(desk: Desk, ask: Subject) -> Held | Text:
@@ -52,7 +61,8 @@ def why(desk: Desk, ask: Why) -> Iterator[Event]:
 
 
 def _why_photo(desk: Desk, ask: Why, held: Held) -> Iterator[Event]:
-    net, x, (at, place) = desk.net, held.x, desk.place(ask.at)
+    net, x = desk.net, held.x
+    at, place = desk.place(ask.at or (ask.of == "unit" and desk.before(ask.layer)) or None)
     if ask.photo is not None:
         yield {**desk.card(ask.photo, held), "event": "subject"}
     said = predict(net, x)
@@ -62,7 +72,7 @@ def _why_photo(desk: Desk, ask: Why, held: Held) -> Iterator[Event]:
         "prediction", "prediction", predictions=named, picture=picture, name=held.name, index=said and said[0][0]
     )
     of, how = quantity(desk, ask, named_class(net, said[0][0]) if said else None), measure(ask)
-    counts = [FIRST, ask.n] if ask.over == "line" and ask.n > FIRST else [ask.n]
+    counts = [FIRST, ask.n] if ask.over != "point" and ask.n > FIRST else [ask.n]
     for n in counts:
         final = n == counts[-1]
         words = Words(place.cut, of, distribution(desk, ask, x, n), how)
@@ -82,7 +92,7 @@ def _shown(desk: Desk, at: str, ask: Why, found: Top, answer: Answer, x: Tensor)
             "name": u.name or str(u.index), "index": u.index[0], "value": u.value, "share": u.share,
             "pixels": rows[0][k].jpeg(SIDE), "overlay": rows[1][k].jpeg(SIDE),
         }
-        for k, u in enumerate(found.ranked, 1)
+        for k, u in enumerate(found.ranked, 1) if u.value
     ]  # fmt: skip
     return {
         "title": f"Why {in_words(a.question.of, desk.net)}?", "at": at, "units": units,
@@ -109,7 +119,7 @@ def _why_text(desk: Desk, ask: Why, text: Text) -> Iterator[Event]:
         units = [
             {"name": unit_name(net, c, u), "at": places[c], "index": u.index[0], "value": u.value}
             for c, u in answer.tops
-            if c in places
+            if c in places and u.value
         ]
         words = Words(a.question.at, as_quantity(a.question.of), a.question.over, a.question.measure)
         code = {"python": as_python(desk, words, text), "command": as_command(desk, words, text)}

@@ -14,13 +14,13 @@ Unit = Annotated[int, Field(ge=0, le=10**7)]
 Units = Annotated[list[Unit], Field(max_length=10_000)]
 
 
-class Base(BaseModel):
+class Question(BaseModel):
     """A question: fields that are not known are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Subject(Base):
+class Subject(Question):
     """A photo or a text that a question is about."""
 
     photo: Photo | None = None
@@ -28,14 +28,18 @@ class Subject(Base):
 
 
 class Why(Subject):
-    """Why does the net say so? The four words: `at`, `of` (a class, rather than another; a unit), over, measure."""
+    """Why does the net say so? The four words: `at`, `of`, over and measure.
+
+    `of` is what the net says, a class (rather than another), a unit, or the likeness to another text.
+    """
 
     kind: Literal["why"]
     at: Place | None = None
-    of: Literal["said", "class", "unit"] = "said"
+    of: Literal["said", "class", "unit", "like"] = "said"
     target: Unit | None = None
     rather: Unit | None = None
     layer: Place | None = None
+    like: Annotated[str, Field(max_length=20_000)] | None = None
     over: Literal["line", "point", "ball"] = "line"
     baseline: Literal["black", "white", "grey", "mean", "blur", "pad", "mask", "zero"] | None = None
     n: Annotated[int, Field(ge=5, le=257)] = 65
@@ -52,7 +56,7 @@ class OneUnit(Subject):
     unit: Unit
 
 
-class Name(Base):
+class Name(Question):
     """A unit's nickname; none takes it away."""
 
     kind: Literal["name"]
@@ -73,7 +77,7 @@ class Off(Subject):
     beta: Unit = 0
 
 
-class OneClass(Base):
+class OneClass(Question):
     """A class's page, or the experts of all α and β."""
 
     kind: Literal["class", "experts"]
@@ -81,7 +85,7 @@ class OneClass(Base):
     index: Unit
 
 
-class Gallery(Base):
+class Gallery(Question):
     """Some photos to choose from."""
 
     kind: Literal["gallery"]

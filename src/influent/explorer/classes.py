@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,12 @@ from influent.essences import Essence
 from influent.experts import Grid, chosen
 from influent.mask import Mask
 from influent.selection import selected
-from influent.shared import where
 from influent.views.essence import COLUMNS, unit_rows
 from influent.views.experts import maps
 from influent.views.explanation import named_class
 from influent.views.grid import grid
-from influent.views.shared import lit, thumbnail
 
-from .answers import part
+from .answers import fired, part
 from .asks import OneClass
 from .desk import Desk, Place
 from .gather import Gathered, taken
@@ -32,24 +30,27 @@ TOP, PICTURED, BEST, CHOOSE, TEST, PART = 10, 3, 6, 64, 96, 16
 COUNTS = (1, 5, 20, 50, 100)
 
 
-def gathered_class(desk: Desk, place: Place, index: int) -> Iterator[Event]:
-    """Look at the images of a class that choose its units: one half of those in the data, so many at most."""
-    seen, wanted = desk.seen(place), desk.files_of(index, 0)[:CHOOSE]
+def gathered_class(desk: Desk, place: Place, index: int) -> Generator[Event, None, Gathered]:
+    """Look at the images that choose a class's units, one half of those in the data, so many at most."""
+    seen, wanted = desk.seen(place), chooses(desk, index)
     if not wanted:
         raise QuestionError(f"There is no image of {desk.net.label(index)} in these data.")
     for done in seen.look(desk.net, desk.images, desk.classes, wanted, desk.progress):
         yield {"event": "progress", "points": done, "of": len(wanted), "unit": "images of the class"}
+    return seen
+
+
+def chooses(desk: Desk, index: int) -> list[int]:
+    """The images that choose a class's units, by their numbers."""
+    return desk.files_of(index, 0)[:CHOOSE]
 
 
 def choosing(desk: Desk, seen: Gathered, index: int) -> tuple[Attribution, Attribution]:
-    """Mean influence and activation of a class over its choosing half. Errors: `InputError` where none can be read."""
-    own = set(desk.files_of(index, 0))
-    rows = [row for row in seen.rows(index) if seen.numbers[row] in own]
-    if not rows or seen.influence is None or seen.activation is None:
+    """Mean influence and activation of a class over these images. Errors: `InputError` where none can be read."""
+    found = seen.of_class(index, desk.net, {*chooses(desk, index)})
+    if found is None:
         raise InputError(f"No image of {desk.net.label(index)} could be read.")
-    names = [desk.net.label(index)] * len(rows)
-    influence, activation = (taken(a, rows, desk.net).mean(names) for a in (seen.influence, seen.activation))
-    return influence, activation
+    return found
 
 
 def class_page(desk: Desk, ask: OneClass) -> Iterator[Event]:
@@ -57,19 +58,16 @@ def class_page(desk: Desk, ask: OneClass) -> Iterator[Event]:
     at, place = desk.place(ask.at)
     index = desk.check_class(ask.index)
     name = desk.net.label(index)
-    yield part(
-        "head", "class", at=at, index=index, name=name, images=len(desk.files_of(index, 0) + desk.files_of(index, 1))
-    )
-    yield from gathered_class(desk, place, index)
-    seen = desk.seen(place)
-    rows = seen.rows(index)
+    yield part("head", "class", at=at, index=index, images=len(desk.of_class.get(index, [])))
+    seen = yield from gathered_class(desk, place, index)
+    rows = seen.rows(index, {*chooses(desk, index)})
     made = Essence(*choosing(desk, seen, index), TOP)
     hits = sum(seen.said[row] == index for row in rows)
     units = [unit.index[0] for unit in made.ranked[name]]
     table = list(zip(units, unit_rows(made, 0), strict=True))
     yield part(
         "essence", "essence", at=at, index=index, columns=COLUMNS, rows=table, summary=made.summary(0), seen=len(rows),
-        hits=hits, at_first=units[:5],
+        hits=hits, at_first=units[:5], name=name,
     )  # fmt: skip
     groups = []
     for unit, row in table[:PICTURED]:
@@ -86,16 +84,15 @@ def _pictures(desk: Desk, seen: Gathered, place: Place, unit: int, rows: Sequenc
     """The images of a class that fire a unit most, dimmed where it is silent."""
     if seen.activation is None:
         return []
-    values, found = seen.activation.values[:, unit], []
-    for row in sorted(rows, key=lambda row: -float(values[row]))[:BEST]:
-        held = desk.photo(f"data-{seen.numbers[row]}")
-        fired = where(desk.net, held.x, [(place.cut, unit)])[0]
-        said = desk.net.label(seen.said[row])
-        found.append({
-            "photo": f"data-{seen.numbers[row]}", "picture": thumbnail(lit(desk.net, held.x, fired)),
-            "label": f"said: {said}", "value": float(values[row]),
-        })  # fmt: skip
-    return found
+    values = seen.activation.values[:, unit]
+    best = sorted(rows, key=lambda row: -float(values[row]))[:BEST]
+    return [
+        fired(
+            desk, f"data-{seen.numbers[row]}", place, unit, float(values[row]),
+            f"said: {desk.net.label(seen.said[row])}",
+        )
+        for row in best
+    ]  # fmt: skip
 
 
 def kept_alone(place: Place, units: Sequence[int]) -> Mask:
@@ -109,9 +106,8 @@ def testing(desk: Desk, index: int | None) -> list[list[int]]:
     if index is None:
         wanted = every[: desk.plan.images]
     else:
-        chose = set(desk.files_of(index, 0))
-        own = desk.files_of(index, 1)[:TEST]
-        others = [k for k in every if k not in chose and k not in set(own)][: 2 * TEST - len(own)]
+        own, all_own = desk.files_of(index, 1)[:TEST], {*desk.of_class[index]}
+        others = [k for k in every if k not in all_own][: len(own)]
         wanted = sorted([*own, *others])
     return [wanted[k : k + PART] for k in range(0, len(wanted), PART)]
 
@@ -123,16 +119,14 @@ def experts(desk: Desk, ask: OneClass) -> Iterator[Event]:
     """
     at, place = desk.place(ask.at)
     index = desk.check_class(ask.index)
-    yield from gathered_class(desk, place, index)
-    influence, _ = choosing(desk, desk.seen(place), index)
+    seen = yield from gathered_class(desk, place, index)
+    influence, _ = choosing(desk, seen, index)
     of = named_class(desk.net, index)
     values = influence.values[0]
     alphas = [a for a in COUNTS if a <= int((values > 0).sum())] or [0]
     betas = [0, *(b for b in COUNTS[:3] if b <= int((values < 0).sum()))]
     units = tuple(tuple(chosen(influence, a, b) for b in betas) for a in alphas)
-    masks = [
-        Mask(place.cut, cell) if cell else Mask(place.cut, range(place.units), False) for row in units for cell in row
-    ]
+    masks = [kept_alone(place, cell) for row in units for cell in row]
     total: Evaluation | None = None
     parts, done = testing(desk, index), 0
     for numbers in parts:

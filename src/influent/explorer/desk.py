@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import OrderedDict
+import json
+import os
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,39 +16,43 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from influent.atomic import write_whole
 from influent.attribution import Attribution
-from influent.cut import Cut
+from influent.cut import OUTPUT, Cut
 from influent.embedding import BASELINES as OF_TEXTS
 from influent.errors import InfluentError, InputError, QuestionError
 from influent.measures import gradient
 from influent.nets import Net, weights_hash
-from influent.photos import EXAMPLES, HEIC, example, is_photo, read_photo
+from influent.photos import EXAMPLES, example, is_photo, read_photo
 from influent.pixels import BASELINES
 from influent.places import middle, transformer, trunk
-from influent.probe import CutInfo, cuts
+from influent.probe import CutInfo, activations, cuts
 from influent.quantities import Label
 from influent.samples import Folder
 from influent.store import load, read_meta
 from influent.text import TextTransform
 from influent.views.shared import thumbnail
 from influent.views.units import as_picture
+from influent.zoo.files import read_nicknames
+from influent.zoo.sentences import SentenceEncoder
 
 from .gather import Gathered
 from .plan import PIXELS, UPLOAD, Event, Plan, Sent
 
 HELD, GATHERED, SHOWN = 128, 4, 24
-"""How many photos are held, how many layers' data, and how many photos of the gallery come at once."""
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
-"""Formats that are taken from a browser; and HEIC, where its library is installed."""
+"""Photos that are held, of those sent and of all others; layers whose data are; photos of the gallery at once."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF")
+"""Formats that are taken from a browser: none that runs another program (HEIF, where its library is installed)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """A photo as the net's input, with its name, and what to type for it on the command line."""
+    """A photo as the net's input, with its name, and what to type for it; an `example` is typed by its name."""
 
     x: Tensor
     name: str
     typed: str
+    example: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,17 +76,24 @@ class Desk:
         x = net.read("this is a text", truncate=True) if self.reads_texts else net.read(grey)
         self.places = _places_of_texts(net, x) if self.reads_texts else _places(net, x)
         self.layer = _layer(net, x, self.places, self.reads_texts)
+        self.outputs = _outputs(net, x)
         self.outside = _photos_of(plan.outside)
         self.examples = _examples() if not self.reads_texts else []
         self.held: OrderedDict[str, Held] = OrderedDict()
+        self.sent: OrderedDict[str, Held] = OrderedDict()
         self.gathered: OrderedDict[str, Gathered] = OrderedDict()
         self.essences = _essences(plan, net)
         self.classes = {} if folder is None else folder.classes(net)
+        self.of_class: dict[int, list[int]] = {index: [] for index in self.classes.values()}
+        for k, (_, name) in enumerate(() if folder is None else folder.files):
+            self.of_class[self.classes[name]].append(k)
 
     @classmethod
     def of(cls, plan: Plan, progress: Callable[[int], None]) -> Desk:
         """The desk of a server that starts. Errors: `InfluentError`, with what to type instead."""
         net: Net = plan.load()
+        if plan.nicknames.exists():  # read here, and not before: of a worker that is started again, too
+            net = replace(net, nicknames=read_nicknames(plan.nicknames))
         folder = None if plan.data is None else Folder.at(plan.data)
         if folder is not None and isinstance(net.transform, TextTransform):
             raise InputError(f"{plan.name} reads texts, and --data {plan.data} is a folder of images. Drop --data.")
@@ -89,7 +102,6 @@ class Desk:
     @property
     def about(self) -> Event:
         """What the page must know before it asks anything."""
-        counts = [] if self.folder is None else [name for _, name in self.folder.files]
         baselines = list(OF_TEXTS if self.reads_texts else BASELINES)
         return {
             "net": self.plan.name,
@@ -102,26 +114,37 @@ class Desk:
                 for name, p in self.places.items()
             ],
             "layer": self.layer,
-            "labels": _spelt(self.net.labels),
+            "labels": _spelt(self.net.labels) or [f"class {k}" for k in range(min(self.outputs, 2000))],
             "classes": [
-                {"index": index, "name": self.net.label(index), "images": counts.count(name)}
-                for name, index in self.classes.items()
+                {"index": index, "name": self.net.label(index), "images": len(numbers)}
+                for index, numbers in self.of_class.items()
             ],
-            "data": self.folder and {"name": self.folder.path.resolve().name, "images": len(self.folder.files)},
-            "outside": len(self.outside),
-            "examples": [name for name, _ in self.examples],
+            "data": self.folder
+            and {"name": readable(self.folder.path.resolve().name), "images": len(self.folder.files)},
             "baselines": baselines,
             "baseline": self.net.baseline if self.net.baseline in baselines else None,
-            "limits": {"bytes": UPLOAD, "pixels": PIXELS},
+            "most": f"{UPLOAD // 2**20} MiB, {PIXELS // 10**6} million pixels",
         }  # fmt: skip
 
     def place(self, name: str | None) -> tuple[str, Place]:
         """A place by its name; the net's own layer for none. Errors: `QuestionError`."""
         name = name or self.layer
-        if name is None or name not in self.places:
+        if name is None:
+            raise QuestionError("Which units? Choose a layer.")
+        if name not in self.places:
             some = ", ".join(list(self.places)[:6])
             raise QuestionError(f"There is no place {name!r} with units that are known in this net; there are {some} …")
         return name, self.places[name]
+
+    def before(self, name: str | None) -> str | None:
+        """The last of the drawn places before a place, where what drives it can be asked; None where there is none."""
+        order = list(self.places)
+        found = None
+        for other in order[: order.index(name)] if name in order else []:
+            # A block is listed behind what is inside of it: what it is inside of is not before it.
+            if self.places[other].drawn and not (name or "").startswith(f"{other}."):
+                found = other
+        return found
 
     def unit(self, at: str, unit: int) -> tuple[str, Place]:
         """The place of a unit. Errors: `QuestionError` for a number that is not there."""
@@ -132,53 +155,48 @@ class Desk:
 
     def check_class(self, index: int) -> int:
         """A class that the net knows. Errors: `QuestionError`."""
-        if self.net.labels is not None and index >= len(self.net.labels):
-            last = len(self.net.labels) - 1
-            raise QuestionError(f"This net has {last + 1} classes, from 0 to {last}: there is no class {index}.")
+        count = len(self.net.labels) if self.net.labels is not None else self.outputs
+        if index >= count:
+            raise QuestionError(f"This net has {count} classes, from 0 to {count - 1}: there is no class {index}.")
         return index
 
     def photo(self, name: str) -> Held:
         """A photo by its name in the lists. Errors: `InputError` where there is none (any more)."""
-        if name in self.held:
-            self.held.move_to_end(name)
-            return self.held[name]
+        for held in (self.sent, self.held):
+            if name in held:
+                held.move_to_end(name)
+                return held[name]
         kind, _, number = name.partition("-")
-        listed: dict[str, list[tuple[str, Path]]] = {"outside": self.outside, "example": self.examples}
-        if self.folder is not None:
-            listed["data"] = [(file, self.folder.path / file) for file, _ in self.folder.files]
-        if kind not in listed or int(number) >= len(listed[kind]):
-            if kind == "sent":
-                raise InputError(
-                    "This photo is not held any more: photos that are sent stay for a while. Send it again."
-                )
+        if kind == "sent":
+            raise InputError("This photo is not held any more: what is sent stays for a while. Send it again.")
+        listed = self.outside if kind == "outside" else self.examples
+        count = len(listed) if kind != "data" else 0 if self.folder is None else len(self.folder.files)
+        if int(number) >= count:
             raise InputError(f"There is no photo {name} here.")
-        short, file = listed[kind][int(number)]
+        short, file = listed[int(number)] if kind != "data" else self._file(int(number))
         typed = short if kind == "example" else str(file)
-        return self._hold(name, Held(self.net.read(file), Path(short).name, typed))
+        return _hold(self.held, name, Held(self.net.read(file), Path(short).name, typed, kind == "example"))
 
-    def _hold(self, name: str, held: Held) -> Held:
-        self.held[name] = held
-        while len(self.held) > HELD:
-            self.held.popitem(last=False)
-        return held
+    def _file(self, number: int) -> tuple[str, Path]:
+        file, _ = self.images.files[number]
+        return file, self.images.path / file
 
     def take(self, sent: Sent) -> Iterator[Event]:
         """A photo from a browser, read and kept under its checksum; it is written nowhere."""
         if self.reads_texts:
             raise InputError("This net reads texts, and no photos.")
-        _check_size(sent)
         stream = io.BytesIO(sent.data)
         stream.name = sent.name or "this photo"
         name = f"sent-{hashlib.sha256(sent.data).hexdigest()[:16]}"
-        held = self._hold(name, Held(self.net.read(read_photo(stream)), Path(stream.name).name, Path(stream.name).name))
-        yield self.card(name, held)
+        short = Path(stream.name).name
+        yield self.card(
+            name, _hold(self.sent, name, Held(self.net.read(read_photo(stream, FORMATS, PIXELS)), short, short))
+        )
 
     def gallery(self, ask: Any) -> Iterator[Event]:
         """Photos to choose from: of a class, or in an order that mixes the classes; then examples and those outside."""
-        files = [] if self.folder is None else list(enumerate(name for _, name in self.folder.files))
-        if ask.index is not None:
-            files = [(k, name) for k, name in files if self.classes[name] == ask.index]
-        names = [f"data-{k}" for k, _ in files]
+        every = range(0 if self.folder is None else len(self.folder.files))
+        names = [f"data-{k}" for k in (every if ask.index is None else self.of_class.get(ask.index, []))]
         if ask.index is None:
             names = [f"example-{k}" for k in range(len(self.examples))] * (not names) + names
             names += [f"outside-{k}" for k in range(len(self.outside))]
@@ -201,6 +219,8 @@ class Desk:
     @property
     def images(self) -> Folder:
         """The data. Errors: `QuestionError` where there are none."""
+        if self.folder is None and self.reads_texts:
+            raise QuestionError("This net reads texts: units and classes are looked at in images alone, so far.")
         if self.folder is None:
             raise QuestionError(
                 "There are no data here: influent serve --data FOLDER, a folder of images for each class."
@@ -219,41 +239,35 @@ class Desk:
 
     def files_of(self, index: int | None, half: int) -> list[int]:
         """Numbers of images, of a class or of all: one half chooses (0), the other tests (1)."""
-        files = self.images.files
-        own = [k for k, (_, name) in enumerate(files) if index is None or self.classes[name] == index]
-        return own[half::2]
+        own = range(len(self.images.files)) if index is None else self.of_class.get(index, [])
+        return list(own[half::2])
 
     def nickname(self, place: Place, unit: int) -> str:
         """A unit's own name, or nothing."""
         return self.net.nicknames.get(place.cut.place.text, {}).get(unit, "")
 
     def call(self, place: Place, unit: int, name: str) -> None:
-        """Give a unit a name, from now on."""
-        names = {where: dict(units) for where, units in self.net.nicknames.items()}
+        """Give a unit a name, or take it away, in the file too, where others may have written. Errors: `StoreError`."""
+        file = self.plan.nicknames
+        names = read_nicknames(file) if file.exists() else {}
         units = names.setdefault(place.cut.place.text, {})
         units.pop(unit, None)
         if name:
             units[unit] = name
-        self.net = replace(self.net, nicknames={where: units for where, units in names.items() if units})
-
-
-def _check_size(sent: Sent) -> None:
-    """Refuse what is no picture, or too large a one, before any of it is decoded. Errors: `InputError`."""
-    if sent.data[4:8] == b"ftyp" and sent.data[8:12] in HEIC:
-        return
-    try:
-        with Image.open(io.BytesIO(sent.data), formats=FORMATS) as picture:
-            width, height = picture.size
-    except Image.DecompressionBombError:
-        width, height = 2**31, 1
-    except Exception:
-        kinds = ", ".join(FORMATS[:-1])
-        start = sent.data[:40].decode("utf-8", "replace")
-        raise InputError(f"{sent.name or 'This'} is no picture in {kinds}: it starts with {start!r}.") from None
-    if width * height > PIXELS:
-        raise InputError(
-            f"{sent.name or 'This'} is too large: up to {PIXELS:,} pixels are taken. Make it smaller first."
+        names = {where: units for where, units in names.items() if units}
+        text = json.dumps(
+            {at: {str(k): v for k, v in units.items()} for at, units in names.items()}, indent=2, ensure_ascii=False
         )
+        write_whole(file, f"{text}\n".encode())
+        self.net = replace(self.net, nicknames=names)
+
+
+def _hold(photos: OrderedDict[str, Held], name: str, held: Held) -> Held:
+    """Keep a photo, and let go of the one that was looked at longest ago."""
+    photos[name] = held
+    while len(photos) > HELD:
+        photos.popitem(last=False)
+    return held
 
 
 def _photos_of(folder: Path | None) -> list[tuple[str, Path]]:
@@ -331,6 +345,15 @@ def _layer(net: Net, x: Any, places: dict[str, Place], reads_texts: bool) -> str
         return next(iter(places), None)
 
 
+def _outputs(net: Net, x: Any) -> int:
+    """How many classes the net tells; 0 for one whose output is something else."""
+    try:
+        y = activations(net, OUTPUT, x)
+    except InfluentError:
+        return 0
+    return y.shape[1] if y.dim() == 2 and not isinstance(net.module, SentenceEncoder) else 0
+
+
 def _essences(plan: Plan, net: Net) -> dict[str, Attribution]:
     """Stored essences of this very net, by their cut."""
     found = {}
@@ -350,7 +373,13 @@ def _essences(plan: Plan, net: Net) -> dict[str, Attribution]:
 def _spelt(labels: Any) -> list[str]:
     """Names of classes, each of them once: a name that occurs twice stands with its number."""
     names = list(labels or ())
-    return [name if names.count(name) == 1 else f"{name} ({k})" for k, name in enumerate(names)]
+    count = Counter(names)
+    return [name if count[name] == 1 else f"{name} ({k})" for k, name in enumerate(names)]
+
+
+def readable(name: str) -> str:
+    """The name of a file as text, also where it is not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def probabilities(logits: Tensor) -> Tensor:

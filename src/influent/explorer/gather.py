@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,10 +48,14 @@ class Gathered:
     ) -> Iterator[int]:
         """Look at those of `wanted` that were not looked at yet; yields how many that makes, after each part."""
         known = {*self.numbers, *self.unread}
-        new = [k for k in wanted if k not in known][: max(0, MOST - len(self))]
-        number = {file: k for k, (file, _) in enumerate(folder.files)}
+        new = [k for k in wanted if k not in known][:MOST]
         for start in range(0, len(new), PART):
-            part = new[start : start + PART]
+            known = {*self.numbers, *self.unread}  # another visitor's question may have come between
+            part = [k for k in new[start : start + PART] if k not in known]
+            if not part:
+                continue
+            self._make_room(len(part), {*wanted})
+            number = {folder.files[k][0]: k for k in part}
             data = Dataset(selected(folder, part), by="sample")
             try:
                 found = influence(net, [self.cut, OUTPUT], Label(), data, [gradient, activation], progress=progress)
@@ -69,13 +73,31 @@ class Gathered:
             self.activation = _joined(self.activation, seen[activation])
             yield min(start + PART, len(new))
 
-    def rows(self, index: int) -> list[int]:
-        """The rows of the images of a class."""
-        return [row for row, label in enumerate(self.label) if label == index]
+    def _make_room(self, count: int, wanted: set[int]) -> None:
+        """Forget the images that were seen first, and are not wanted now, where there would be too many."""
+        over = len(self) + count - MOST
+        if over <= 0 or self.influence is None or self.activation is None:
+            return
+        gone = {row for row, k in enumerate(self.numbers) if k not in wanted}
+        gone = {*sorted(gone)[:over]}
+        rows = [row for row in range(len(self)) if row not in gone]
+        self.numbers, self.label, self.said = ([x[row] for row in rows] for x in (self.numbers, self.label, self.said))
+        self.sure = [self.sure[row] for row in rows]
+        self.influence, self.activation = (taken(a, rows, None) for a in (self.influence, self.activation))
 
-    def of_class(self, index: int, net: Net) -> tuple[Attribution, Attribution] | None:
+    def rows(self, index: int, among: Collection[int] | None = None) -> list[int]:
+        """The rows of the images of a class, or of those `among` the numbers of images."""
+        return [
+            row
+            for row, label in enumerate(self.label)
+            if label == index and (among is None or self.numbers[row] in among)
+        ]
+
+    def of_class(
+        self, index: int, net: Net, among: Collection[int] | None = None
+    ) -> tuple[Attribution, Attribution] | None:
         """Mean influence and activation over the images of a class that were seen, one row each; None without any."""
-        rows = self.rows(index)
+        rows = self.rows(index, among)
         if not rows or self.influence is None or self.activation is None:
             return None
         influences, activations = (taken(a, rows, net) for a in (self.influence, self.activation))
@@ -95,6 +117,6 @@ def _joined(before: Attribution | None, more: Attribution) -> Attribution:
     )  # fmt: skip
 
 
-def taken(a: Attribution, rows: Sequence[int], net: Net) -> Attribution:
+def taken(a: Attribution, rows: Sequence[int], net: Net | None) -> Attribution:
     """Some rows of an attribution, with the net by which its units are called."""
     return replace(a, values=a.values[list(rows)], instances=tuple(a.instances[k] for k in rows), net=net)

@@ -7,7 +7,6 @@ import contextlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -37,6 +36,10 @@ class TooLargeError(Exception):
     """More of a body has come than is taken."""
 
 
+class LeftError(Exception):
+    """Whoever asked has gone before the body was whole."""
+
+
 class Guard:
     """An ASGI application in front of another: it answers what must not go through.
 
@@ -48,7 +51,7 @@ class Guard:
     def __init__(
         self, app: Any, hosts: Iterable[str], token: str | None, limits: dict[str, int], largest: int = 2**18
     ) -> None:
-        self.app, self.hosts, self.token = app, frozenset(hosts), token
+        self.app, self.hosts, self.token = app, frozenset(host.lower() for host in hosts), token
         self.limits, self.largest = limits, largest
         self.gate = asyncio.Semaphore(AT_ONCE)
 
@@ -85,6 +88,8 @@ class Guard:
         except TooLargeError:
             await _answer(send, 413, _large(most))
             return
+        except LeftError:
+            return
         except TimeoutError:
             await _answer(send, 408, f"The request did not come to its end within {PATIENCE:.0f} seconds.")
             return
@@ -97,11 +102,11 @@ class Guard:
 
     def _refusal(self, scope: Scope, told: dict[str, str]) -> Refusal | None:
         """The status and the message of what is refused; None for what may go through."""
-        host = told.get("host", "")
+        host = told.get("host", "").lower()
         if host not in self.hosts:
             return 421, f"This server is not called {host!r:.80}: type the address that it printed."
         own = f"http://{host}", f"https://{host}"
-        if scope["method"] not in ("GET", "HEAD") and told.get("origin") not in own:
+        if scope["method"] not in ("GET", "HEAD") and told.get("origin", "").lower() not in own:
             return 403, "This comes from another page: questions are taken from the explorer's own page alone."
         if told.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") and scope["path"] != "/":
             return 403, "This comes from another page: type the address itself."
@@ -111,6 +116,10 @@ class Guard:
             return 413, _large(most)
         return self._without_token(scope, told)
 
+    def _name(self, scope: Scope) -> str:
+        """The cookie's name: of this server among those of the host."""
+        return f"{COOKIE}-{(scope.get('server') or ('', ''))[1]}"
+
     def _without_token(
         self, scope: Scope, told: dict[str, str]
     ) -> tuple[int, str, dict[str, str]] | tuple[int, str] | None:
@@ -118,32 +127,35 @@ class Guard:
             return None
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["path"] == "/" and given and hmac.compare_digest(given.encode(), self.token.encode()):
-            cookie = f"{COOKIE}={self.token}; HttpOnly; SameSite=Strict; Path=/"
+            # Lax: the link may stand on another page, a chat's. What changes anything asks for its own origin.
+            cookie = f"{self._name(scope)}={self.token}; HttpOnly; SameSite=Lax; Path=/"
             return 303, "Welcome.", {"location": "./", "set-cookie": cookie}
-        held = _cookie(told.get("cookie", "")) or told.get("authorization", "").removeprefix("Bearer ")
+        held = _cookie(told.get("cookie", ""), self._name(scope)) or told.get("authorization", "").removeprefix(
+            "Bearer "
+        )
         if hmac.compare_digest(held.encode(), self.token.encode()):
             return None
         return 401, "This server asks for a token: open the address that it printed, which ends in /?token=..."
 
 
 async def _read(receive: Receive, most: int) -> bytes:
-    """A request's whole body. Errors: `TooLargeError`."""
+    """A request's whole body. Errors: `TooLargeError`, `LeftError`."""
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
         if len(body) > most:
             raise TooLargeError
-        if message["type"] == "http.disconnect" or not message.get("more_body"):
+        if message["type"] == "http.disconnect":
+            raise LeftError
+        if not message.get("more_body"):
             return bytes(body)
 
 
-def _cookie(text: str) -> str:
-    try:
-        found = SimpleCookie(text).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if found is None else found.value
+def _cookie(text: str, name: str) -> str:
+    """A cookie among others, which may be anybody's: those of a host are sent to all its ports, in any form."""
+    found = (part.strip().partition("=") for part in text.split(";"))
+    return next((value for key, _, value in found if key == name), "")
 
 
 def _large(most: int) -> str:

@@ -6,13 +6,14 @@ others by a step and no more. A job whose visitor has left is dropped, in the mi
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
+import sys
 import threading
 import time
+import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from influent.errors import InfluentError
@@ -45,9 +46,8 @@ class Job:
     ask: Any
     tell: Tell
     begun: bool = False
+    tried: bool = False
     left: float | None = None
-    steps: int = 0
-    asked: float = field(default_factory=time.monotonic)
 
 
 def _work(plan: Plan, pipe: Any, stop: Any) -> None:
@@ -64,36 +64,44 @@ class Worker:
         self.plan, self.context = plan, multiprocessing.get_context("spawn")
         self.process: Any = None
         self.pipe: Any = None
-        self.stop: Any = self.context.Value("q", -1)
+        # Without a lock: a process that is killed would take it along. One writes, and one reads a whole number.
+        self.stop: Any = self.context.Value("q", -1, lock=False)
 
     def start(self) -> Event:
         """Start it and wait until the net is there; what it tells about itself. Errors: `StartError`."""
         self.pipe, theirs = self.context.Pipe()
         self.stop.value = -1
-        self.process = self.context.Process(target=_work, args=(self.plan, theirs, self.stop), daemon=True)
-        self.process.start()
-        theirs.close()
         try:
+            self.process = self.context.Process(target=_work, args=(self.plan, theirs, self.stop), daemon=True)
+            self.process.start()
+            theirs.close()
             word, said = self.pipe.recv()
-        except (EOFError, OSError):
-            raise StartError(f"The net's process ended before it was ready{self._why()}.") from None
+        except (EOFError, OSError) as error:
+            why = self._why() or f": {error}"
+            raise StartError(f"The net's process ended before it was ready{why}.") from None
         if word == "failed":
             raise StartError(said)
         return dict(said)
 
     def step(self, job: Job) -> bool:
         """One step of a job; whether there is more to do. Errors: `DiedError`."""
+        ask, job.ask = job.ask, None
+        heard = job.begun or job.tried
         try:
-            self.pipe.send(("step", job.number, None if job.begun else job.ask))
-            job.begun, job.steps = True, job.steps + 1
+            self.pipe.send(("step", job.number, ask))
+            job.begun = True
             while True:
                 while not self.pipe.poll(0.5):
                     self._hurry(job)
+                self._hurry(job)
                 word, said = self.pipe.recv()
+                heard = True
                 if word == "stepped":
                     return bool(said)
                 job.tell(said)
         except (EOFError, OSError):
+            if not heard:  # it may have died long before: this question is asked once more
+                job.ask, job.begun, job.tried = ask, False, True
             raise DiedError(self._why()) from None
 
     def drop(self, job: Job) -> None:
@@ -123,6 +131,8 @@ class Worker:
                 self.process.kill()
 
     def _why(self) -> str:
+        if self.process is None or self.process.pid is None:
+            return ""
         self.process.join(10)
         code = self.process.exitcode
         return "" if code is None else f" (signal {-code})" if code < 0 else f" (exit code {code})"
@@ -138,6 +148,7 @@ class Jobs:
         self.numbers = 0
         self.changed = threading.Condition()
         self.closed = False
+        self.now: Job | None = None
         self.restarts = 0
         self.thread = threading.Thread(target=self._run, name="influent jobs", daemon=True)
 
@@ -160,7 +171,7 @@ class Jobs:
             self.numbers += 1
             job = Job(self.numbers, visitor, ask, tell)
             self.open[job.number] = job
-            waiting = len(self.turns)
+            waiting = len(self.turns.keys() - {visitor})
             self.turns.setdefault(visitor, deque()).append(job)
             self.changed.notify()
         if waiting:
@@ -172,8 +183,18 @@ class Jobs:
         with self.changed:
             self.open.pop(job.number, None)
             job.left = time.monotonic()
-            self.worker.leave(job)
+            if job is self.now:
+                self.worker.leave(job)
+            elif not job.begun:
+                self._forget(job)
             self.changed.notify()
+
+    def _forget(self, job: Job) -> None:
+        line = self.turns.get(job.visitor)
+        if line is not None and job in line:
+            line.remove(job)
+            if not line:
+                del self.turns[job.visitor]
 
     def close(self) -> None:
         """End the queue and the worker."""
@@ -185,35 +206,42 @@ class Jobs:
     def _run(self) -> None:
         while (job := self._next()) is not None:
             try:
-                if job.left is None:
-                    more = self.worker.step(job)
-                else:
-                    more = False
-                    if job.begun:
-                        self.worker.drop(job)
+                self._serve(job)
             except DiedError as error:
                 self._again(job, str(error))
-                continue
-            if not more:
+            except Exception as error:
+                # Whatever it is, it is this job's: the others go on.
+                traceback.print_exc()
+                self._done(job, f"Something inside failed: {type(error).__name__}. The server's terminal says where.")
+
+    def _serve(self, job: Job) -> None:
+        """One step of a job; or the end of one whose visitor has left."""
+        if job.left is None:
+            if not self.worker.step(job):
                 self._done(job)
+            return
+        if job.begun:
+            self.worker.drop(job)
+        self._done(job)
 
     def _next(self) -> Job | None:
         """The job that has the next step; its visitor goes to the end of the line. None at the end of all."""
         with self.changed:
+            self.now = None
             while not self.turns and not self.closed:
                 self.changed.wait()
             if self.closed:
                 return None
             visitor, line = next(iter(self.turns.items()))
             self.turns.move_to_end(visitor)
-            return line[0]
+            self.now = line[0]
+            return self.now
 
-    def _done(self, job: Job) -> None:
+    def _done(self, job: Job, wrong: str = "") -> None:
         with self.changed:
-            line = self.turns[job.visitor]
-            line.remove(job)
-            if not line:
-                del self.turns[job.visitor]
+            self._forget(job)
+        if wrong:
+            job.tell({"event": "error", "message": wrong})
         job.tell({"event": "done"})
 
     def _again(self, at_fault: Job, why: str) -> None:
@@ -221,11 +249,16 @@ class Jobs:
         if self.closed:
             return
         with self.changed:
-            lost = [job for line in self.turns.values() for job in line if job.begun or job is at_fault]
-        for job in lost:
-            own = "while it worked on this question" if job is at_fault else "on another question"
-            job.tell({"event": "error", "message": f"The net's process ended{why} {own}. It starts again: ask again."})
-            self._done(job)
+            every = [job for line in self.turns.values() for job in line]
+        for job in every:
+            if job.begun:
+                own = "while it worked on this question" if job is at_fault else "on another question"
+                self._done(job, f"The net's process ended{why} {own}. It starts again: ask again.")
         self.restarts += 1
-        with contextlib.suppress(StartError):
+        try:
             self.worker.start()
+        except StartError as error:
+            sys.stderr.write(f"influent: {error}\n")
+            for job in every:
+                if not job.begun:
+                    self._done(job, f"The net's process could not be started again. {error}")

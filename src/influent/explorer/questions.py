@@ -17,6 +17,7 @@ from influent.measures import activation, contribution, gradient, gradient_times
 from influent.quantities import Unit
 from influent.quantity import Quantity
 from influent.text import Text
+from influent.tokens import Similarity
 from influent.views.explanation import named_class
 
 from .asks import Why
@@ -37,7 +38,7 @@ class Words:
 
 
 def quantity(desk: Desk, ask: Why, said: Quantity | None) -> Quantity:
-    """The behaviour that is asked about: what the net says, a class (rather than another), a unit.
+    """The behaviour that is asked about: what the net says, a class (rather than another), a unit, likeness to a text.
 
     Errors: `QuestionError` for what the net has not.
     """
@@ -46,11 +47,15 @@ def quantity(desk: Desk, ask: Why, said: Quantity | None) -> Quantity:
             raise QuestionError("Which unit? Choose its layer and its number.")
         _, place = desk.unit(ask.layer, ask.target)
         return Unit(ask.target, place.cut.place)
+    if ask.of == "like":
+        if not desk.reads_texts or not (ask.like or "").strip():
+            raise QuestionError("Like which text? Type one, for a net that reads texts.")
+        return Similarity(ask.like or "")
     if ask.of == "class" and ask.target is None:
         raise QuestionError("Which class? Choose one by its name.")
     if ask.of == "said":
         if said is None:
-            raise QuestionError("This net gives no classes, so say what is asked: a unit.")
+            raise QuestionError("This net gives no classes: ask about a unit, or of texts about their likeness.")
         chosen = said
     else:
         chosen = named_class(desk.net, desk.check_class(int(ask.target or 0)))
@@ -119,7 +124,7 @@ def _spelt_over(over: Distribution, x: str) -> str:
 
 
 def _file(held: Held) -> str:
-    return f"inf.example({held.typed!r})" if "." not in held.typed else repr(held.typed)
+    return f"inf.example({held.typed!r})" if held.example else repr(held.typed)
 
 
 def _prefixed(text: str) -> str:

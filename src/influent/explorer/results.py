@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,11 +29,17 @@ class Stored:
     @property
     def about(self) -> dict[str, str]:
         """What the list shows."""
-        return {"kind": self.kind, "title": self.title, "page": self.pages[0], "folder": self.folder.name}
+        name = os.fsencode(self.folder.name).decode("utf-8", "replace")
+        return {"kind": self.kind, "title": self.title, "page": self.pages[0], "folder": name}
 
     def page(self, name: str) -> str | None:
-        """The HTML of one of its pages; None for any other name."""
-        return (self.folder / name).read_text(encoding="utf-8") if name in self.pages else None
+        """The HTML of one of its pages; None for any other name, and for what has gone since."""
+        if name not in self.pages:
+            return None
+        try:
+            return (self.folder / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
 
 
 def stored_in(folder: Path) -> list[Stored]:

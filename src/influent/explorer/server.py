@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Annotated, Any
 from urllib.parse import unquote
 
+import h11
 import uvicorn
 from fastapi import Body, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -32,7 +33,7 @@ STATIC = {
 }  # fmt: skip
 PHOTOS, JOBS = "/api/photos", "/api/jobs"
 IDLE = 20.0
-"""Seconds that a connection may be open without a request."""
+"""Seconds that a connection may be open without a whole request."""
 _VISITOR = re.compile(r"[0-9a-f]{16}")
 
 
@@ -40,9 +41,22 @@ class Protocol(H11Protocol):
     """HTTP in which a connection that asks nothing is closed: uvicorn itself waits only between two requests."""
 
     def connection_made(self, transport: Any) -> None:
-        """The clock of a connection, which its first byte stops."""
+        """The clock of a connection."""
         super().connection_made(transport)
-        self.timeout_keep_alive_task = self.loop.call_later(IDLE, self.timeout_keep_alive_handler)
+        self.last: Any = None
+        self.clock = self.loop.call_later(IDLE, self.look)
+
+    def look(self) -> None:
+        """Close the connection if no request of it has been whole since the last look."""
+        if self.conn.their_state is h11.IDLE and self.cycle is self.last:
+            self.transport.close()
+            return
+        self.last, self.clock = self.cycle, self.loop.call_later(IDLE, self.look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end of a connection, and of its clock."""
+        self.clock.cancel()
+        super().connection_lost(exc)
 
 
 def application(jobs: Jobs, about: Event, results: Sequence[Stored]) -> FastAPI:
@@ -60,7 +74,7 @@ def _add_pages(app: FastAPI) -> None:
     page = (folder / "explorer" / "index.html").read_bytes()
     static = {name: _static(folder, name) for name in STATIC}
 
-    @app.get("/")
+    @app.api_route("/", methods=["GET", "HEAD"])
     async def index() -> Response:
         return Response(page, media_type="text/html; charset=utf-8")
 
@@ -76,7 +90,8 @@ def _add_pages(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def missing(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"message": f"{error.detail}: there is nothing here."}, error.status_code)
+        more = ": there is nothing here" if error.status_code == 404 else ""
+        return JSONResponse({"message": f"{error.detail}{more}."}, error.status_code)
 
 
 def _add_results(app: FastAPI, jobs: Jobs, about: Event, results: Sequence[Stored]) -> None:

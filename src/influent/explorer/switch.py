@@ -6,7 +6,7 @@ import base64
 import io
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from influent.quantities import Class
 from influent.selection import selected
 from influent.text import Text
 from influent.views.explanation import named_class
+from influent.zoo.sentences import SentenceEncoder
 
 from .answers import part, subject
 from .asks import Off
@@ -34,11 +35,11 @@ BARS, ROWS = 6, 12
 """Classes whose bars are shown, and whose recall and precision are."""
 
 
-def mask_of(desk: Desk, ask: Off, place: Place) -> Mask | None:
+def mask_of(desk: Desk, ask: Off, place: Place) -> Generator[Event, None, Mask | None]:
     """The mask that is meant; None for one that silences nothing. Errors: `QuestionError` for units it has not."""
     if ask.alpha is not None and ask.index is not None:
-        units = chosen(choosing(desk, desk.seen(place), ask.index)[0], ask.alpha, ask.beta)
-        return kept_alone(place, units)
+        seen = yield from gathered_class(desk, place, ask.index)
+        return kept_alone(place, chosen(choosing(desk, seen, ask.index)[0], ask.alpha, ask.beta))
     for unit in ask.units:
         desk.unit(ask.at, unit)
     units = tuple(dict.fromkeys(ask.units))
@@ -50,12 +51,11 @@ def mask_of(desk: Desk, ask: Off, place: Place) -> Mask | None:
 def off(desk: Desk, ask: Off) -> Iterator[Event]:
     """What the net says of one input with these units silenced, then of the data, image by image."""
     at, place = desk.place(ask.at)
-    if ask.alpha is not None:
-        if ask.index is None:
-            raise QuestionError("An expert is of a class: choose one by its name.")
+    if ask.index is not None:
         desk.check_class(ask.index)
-        yield from gathered_class(desk, place, ask.index)
-    mask = mask_of(desk, ask, place)
+    elif ask.alpha is not None:
+        raise QuestionError("An expert is of a class: choose one by its name.")
+    mask = yield from mask_of(desk, ask, place)
     kept = place.units if mask is None else len(mask.units) if mask.keep else place.units - len(mask.units)
     focus = ask.index
     if (desk.reads_texts and ask.text) or ask.photo:
@@ -64,7 +64,7 @@ def off(desk: Desk, ask: Off) -> Iterator[Event]:
         if not isinstance(about, Text) and ask.photo is not None:
             yield {**desk.card(ask.photo, about), "event": "subject"}
         y = activations(desk.net, OUTPUT, x)
-        if y.dim() != 2 or y.shape[1] < 2:
+        if y.dim() != 2 or y.shape[1] < 2 or isinstance(desk.net.module, SentenceEncoder):
             raise QuestionError("This net gives no classes: there is no probability that could fall.")
         before = probabilities(y[0])
         with torch.no_grad():
@@ -101,7 +101,8 @@ def _in_data(desk: Desk, mask: Mask, focus: int | None, kept: int) -> Iterator[E
         found: Evaluation = evaluate(desk.net, data, [mask] * len(of), of, progress=desk.progress)
         total, done = found if total is None else total + found, done + len(numbers)
         rows = _rows(desk, classes, total, own)
-        yield part("data", "offdata", rows=rows, done=done, of=sum(map(len, parts)), more=max(0, len(classes) - ROWS))
+        told = {"done": done, "of": sum(map(len, parts)), "more": max(0, len(classes) - ROWS)}
+        yield part("data", "offdata", rows=rows, focus=None if own is None else desk.net.label(own), **told)
 
 
 def _rows(desk: Desk, classes: list[int], found: Evaluation, focus: int | None) -> list[dict[str, Any]]:
@@ -118,7 +119,14 @@ def _rows(desk: Desk, classes: list[int], found: Evaluation, focus: int | None) 
             "before": (hit, images, said), "after": (hit2, images, said2),
         })  # fmt: skip
     rows = [row for row in rows if row["images"] or row["before"][2] or row["after"][2]]
-    rows.sort(key=lambda row: (not row["focus"], -abs(row["before"][0] - row["after"][0]), row["name"]))
+    # First those that changed most, in hits or in false alarms.
+    rows.sort(
+        key=lambda r: (
+            not r["focus"],
+            -sum(abs(a - b) for a, b in zip(r["before"], r["after"], strict=True)),
+            r["name"],
+        )
+    )
     return rows[:ROWS]
 
 
@@ -128,9 +136,7 @@ def export(desk: Desk, ask: Off) -> Iterator[Event]:
     if ask.index is None:
         raise QuestionError("An expert is of a class: choose one by its name.")
     index = desk.check_class(ask.index)
-    if ask.alpha is not None:
-        yield from gathered_class(desk, place, index)
-    mask = mask_of(desk, ask, place)
+    mask = yield from mask_of(desk, ask, place)
     if mask is None:
         raise QuestionError("No unit is switched off: there is no mask to be exported.")
     with tempfile.TemporaryDirectory(prefix="influent-") as folder:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from influent.ask import influence
-from influent.atomic import write_whole
 from influent.attribution import Attribution
-from influent.cut import Cut
+from influent.cut import INPUT, Cut
 from influent.distributions import Line, Point
 from influent.errors import InputError
 from influent.measures import activation, contribution
@@ -20,10 +18,10 @@ from influent.views.figure import Cell
 from influent.views.histogram import Histogram
 from influent.views.overlay import overlay, scaled_pixels
 from influent.views.sentence import Sentence
-from influent.views.shared import lit, thumbnail
-from influent.views.units import as_picture, pixels_of
+from influent.views.shared import lit
+from influent.views.units import as_picture, in_rgb, pixels_path, pixels_way
 
-from .answers import SIDE, part, subject
+from .answers import SIDE, fired, part, subject
 from .asks import Name, OneUnit
 from .desk import Desk, Held, Place
 from .gather import Gathered
@@ -37,19 +35,8 @@ def rename(desk: Desk, ask: Name) -> Iterator[Event]:
     """Give a unit a name, in the file of nicknames, too. Errors: `QuestionError`, `StoreError`."""
     _, place = desk.unit(ask.at, ask.unit)
     name = " ".join(ask.name.split())
-    before = desk.net
     desk.call(place, ask.unit, name)
-    try:
-        _write_nicknames(desk)
-    except Exception:
-        desk.net = before
-        raise
     yield {"event": "note", "message": f"Kept in {desk.plan.nicknames.name}." if name else "The name is taken away."}
-
-
-def _write_nicknames(desk: Desk) -> None:
-    names = {at: {str(unit): name for unit, name in units.items()} for at, units in desk.net.nicknames.items()}
-    write_whole(desk.plan.nicknames, (json.dumps(names, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def unit_page(desk: Desk, ask: OneUnit) -> Iterator[Event]:
@@ -58,7 +45,7 @@ def unit_page(desk: Desk, ask: OneUnit) -> Iterator[Event]:
     head = {
         "at": at, "unit": ask.unit, "of": place.units, "kind": place.kind, "shape": " × ".join(map(str, place.shape)),
         "axis": place.cut.units, "nickname": desk.nickname(place, ask.unit), "file": desk.plan.nicknames.name,
-        "photo": ask.photo, "typed": f"inf.Unit({ask.unit}, {place.cut.place.text!r})",
+        "before": desk.before(at), "typed": f"inf.Unit({ask.unit}, {place.cut.place.text!r})",
     }  # fmt: skip
     yield part("head", "unit", **head)
     if desk.reads_texts:
@@ -72,7 +59,7 @@ def unit_page(desk: Desk, ask: OneUnit) -> Iterator[Event]:
         yield part("data", "nodata")
     else:
         yield from _in_data(desk, place, at, ask.unit)
-    yield from _outside(desk, place, ask.unit)
+    yield from _outside(desk, at, place, ask.unit)
 
 
 def _reading(desk: Desk, ask: OneUnit, place: Place) -> Event:
@@ -89,15 +76,18 @@ def _reading(desk: Desk, ask: OneUnit, place: Place) -> Event:
 
 def _driven(desk: Desk, held: Held, place: Place, unit: int) -> dict[str, Any]:
     """What drives a unit at the pixels of a photo. Source: Leino et al. 2018, section 3.1."""
-    net, x = desk.net, held.x
-    (values,) = pixels_of(net, x, [Unit(unit, place.cut.place)], n=POINTS, progress=desk.progress)
-    photo = as_picture(net, x)
+    net, x, of = desk.net, held.x, Unit(unit, place.cut.place)
+    over, measure = pixels_path(net, x, None, POINTS, 0)
+    a = influence(net, INPUT, of, over, measure, progress=desk.progress)
+    values, photo = in_rgb(net, a.values), as_picture(net, x)
     pictures = [
         ("where it fires", lit(net, x, where(net, x, [(place.cut, unit)])[0])),
         ("its pixels", scaled_pixels(values, photo, 1.5)),
         ("for and against", overlay(values, photo)),
     ]
-    return {"name": held.name, "pictures": [(word, Cell(p, "").jpeg(SIDE)) for word, p in pictures]}
+    way = f"{pixels_way(net, x, None)}{f', {POINTS} points from {net.baseline}' if isinstance(over, Line) else ''}"
+    pixels = [(word, Cell(p, "").jpeg(SIDE)) for word, p in pictures]
+    return {"name": held.name, "pictures": pixels, "way": way, "summary": a.summary()}
 
 
 def _in_data(desk: Desk, place: Place, at: str, unit: int) -> Iterator[Event]:
@@ -132,14 +122,18 @@ def _data(desk: Desk, seen: Gathered, place: Place, at: str, unit: int) -> Event
     """What the images that were seen so far say of a unit."""
     if seen.influence is None or seen.activation is None:
         return part("data", "nodata")
-    net, cards = desk.net, []
-    for row in _best(seen, unit):
-        name = f"data-{seen.numbers[row]}"
-        held = desk.photo(name)
-        fired = where(net, held.x, [(place.cut, unit)])[0]
-        label = net.label(seen.label[row])
-        value = float(seen.activation.values[row, unit])
-        cards.append({"photo": name, "picture": thumbnail(lit(net, held.x, fired)), "label": label, "value": value})
+    net = desk.net
+    cards = [
+        fired(
+            desk,
+            f"data-{seen.numbers[row]}",
+            place,
+            unit,
+            float(seen.activation.values[row, unit]),
+            net.label(seen.label[row]),
+        )
+        for row in _best(seen, unit)
+    ]
     members, source = _members(desk, seen, place, unit)
     own = members[0]["index"] if members else None
     values = seen.influence.values[:, unit].double()
@@ -162,7 +156,7 @@ def _members(desk: Desk, seen: Gathered, place: Place, unit: int) -> tuple[list[
         rows = [(known.get(str(one.instances[0])), one) for one in stored]
         source = f"the stored essence of {len(rows)} classes"
     else:
-        means = [(index, seen.of_class(index, net)) for index in dict.fromkeys(seen.label)]
+        means = [(index, seen.of_class(index, net)) for index in dict.fromkeys(seen.label) if len(seen.rows(index)) > 1]
         rows = [(index, found[0]) for index, found in means if found is not None]
         source = f"the {len(seen)} images seen so far"
     members = [found for index, one in rows if (found := _member(index, one, unit)) is not None]
@@ -180,11 +174,11 @@ def _member(index: int | None, of_class: Attribution, unit: int) -> dict[str, An
     return {"index": index, "name": name, "rank": rank, "value": float(values[unit]), "stderr": error}
 
 
-def _outside(desk: Desk, place: Place, unit: int) -> Iterator[Event]:
+def _outside(desk: Desk, at: str, place: Place, unit: int) -> Iterator[Event]:
     """Photos outside of the data that fire a unit most."""
     named = "outside" if desk.outside else "example"
     photos = desk.outside or desk.examples
-    found: list[tuple[float, str, Held]] = []
+    found: list[tuple[float, str]] = []
     for k in range(len(photos)):
         try:
             held = desk.photo(f"{named}-{k}")
@@ -192,13 +186,9 @@ def _outside(desk: Desk, place: Place, unit: int) -> Iterator[Event]:
             yield {"event": "note", "message": str(error)}
             continue
         a = influence(desk.net, place.cut, Unit(0, place.cut.place), Point(held.x), activation, progress=desk.progress)
-        found.append((float(a.values[0].flatten()[unit]), f"{named}-{k}", held))
+        found.append((float(a.values[0].flatten()[unit]), f"{named}-{k}"))
         if len(found) % 8 == 0:
             yield {"event": "progress", "points": len(found), "of": len(photos), "unit": "photos"}
-    cards = []
-    for value, name, held in sorted(found, key=lambda one: -one[0])[:BEST]:
-        fired = where(desk.net, held.x, [(place.cut, unit)])[0]
-        picture = thumbnail(lit(desk.net, held.x, fired))
-        cards.append({"photo": name, "picture": picture, "label": held.name, "value": value})
+    cards = [fired(desk, name, place, unit, value) for value, name in sorted(found, reverse=True)[:BEST]]
     if cards:
-        yield part("outside", "outside", cards=cards, own=named == "outside", count=len(found))
+        yield part("outside", "outside", at=at, unit=unit, cards=cards, own=named == "outside", count=len(found))

@@ -48,7 +48,7 @@ class Reporter:
         self.done += points
         if self.stop.value == self.job:
             raise CancelledError
-        if time.monotonic() - self.last > OFTEN:
+        if self.job and time.monotonic() - self.last > OFTEN:
             self.last = time.monotonic()
             self.pipe.send(("event", {"event": "progress", "points": self.done}))
 

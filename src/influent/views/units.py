@@ -96,10 +96,10 @@ def pixels_of(
     """
     over, measure = pixels_path(net, x, like, n, row)
     found = influence(net, INPUT, list(of), over, measure, chunk=chunk, progress=progress)
-    return [_in_rgb(net, found[q].values) for q in of]
+    return [in_rgb(net, found[q].values) for q in of]
 
 
-def _in_rgb(net: Net, values: Tensor) -> Tensor:
+def in_rgb(net: Net, values: Tensor) -> Tensor:
     """Influence of pixels with its colour channels as red, green, blue: `[1, channel, ...] → [channel, ...]`."""
     to_rgb = getattr(net.transform, "to_rgb", None)
     return (to_rgb(values) if to_rgb else values)[0]
@@ -186,7 +186,7 @@ def show(a: Attribution, on: Tensor | Text, top: int = 3, chunk: int = 16) -> Fi
     net, x = a.net, a.net.placed(on)
     title = f"{a.question.at.text} for {a.question.of.describe(net)}"
     if a.question.at.place == INPUT:
-        return input_figure(_in_rgb(net, a.values), as_picture(net, x), title)
+        return input_figure(in_rgb(net, a.values), as_picture(net, x), title)
     ranked, at = a.top(top), a.question.at
     slope = influence(net, at.place, a.question.of, a.question.over, gradient, chunk=chunk)[a.instances[0]]
     units = [carried(slope, r, at.units) for r in ranked]

@@ -4,13 +4,14 @@ const find = (selector, root = document) => root.querySelector(selector);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const visitor = (sessionStorage.visitor ??= [...crypto.getRandomValues(new Uint8Array(8))].map((b) => b.toString(16).padStart(2, "0")).join(""));
 const title = find("#title"), status = find("#status"), problem = find("#problem"), controls = find("#controls"), parts = find("#parts");
-let about, route, running = new Set(), undo = [], galleryAt = null;
+let about, route, running = new Set(), undo = [], slid = -Infinity, said = "";
 
 // ---- addresses
 
 function parsed(hash) {
   const [path, query = ""] = hash.replace(/^#\/?/, "").split("?");
-  return { path: path.split("/").map(decodeURIComponent), query: new URLSearchParams(query) };
+  const parts = path.split("/").map((part) => { try { return decodeURIComponent(part); } catch { return "%"; } });
+  return { path: parts.includes("%") ? ["%"] : parts, query: new URLSearchParams(query) };
 }
 
 function address(path, values) {
@@ -24,8 +25,14 @@ function go(hash) {
 
 const numbers = (text) => (text ?? "").split(",").map((part) => part.trim()).filter((part) => /^\d+$/.test(part)).map(Number);
 const whole = (text) => (text === null || text === "" ? null : Number(text));
-const classNamed = (text) => (text ? about.labels.findIndex((label) => label.toLowerCase() === text.trim().toLowerCase()) : -1);
-const label = (index) => about.labels[index] ?? about.classes.find((c) => c.index === index)?.name ?? `class ${index}`;
+
+// The number of a class by its name: as it is written, else whatever the case; -1 for none.
+function classNamed(text) {
+  const exact = about.labels.indexOf(text.trim());
+  return exact >= 0 ? exact : about.labels.findIndex((name) => name.toLowerCase() === text.trim().toLowerCase());
+}
+
+const label = (index) => about.labels[index] ?? `class ${index}`;
 
 // ---- asking
 
@@ -44,7 +51,7 @@ async function* events(response) {
 async function ask(question, on = {}, body = null) {
   const stop = new AbortController(), started = performance.now();
   const job = { stop, cancel: () => { stop.abort(); finish("Cancelled."); } };
-  const finish = (said = "") => { if (running.delete(job) && !running.size) say(said); };
+  const finish = (text = "") => { said = text || said; if (running.delete(job) && !running.size) say(said); };
   running.add(job);
   parts.setAttribute("aria-busy", "true");
   say("At work …", true);
@@ -61,7 +68,7 @@ async function ask(question, on = {}, body = null) {
       else if (event.event === "subject") { remembered(event); const field = find(".subject"); if (field) pictured(field, event.photo); }
       else on[event.event]?.(event);
     }
-    finish(`Done in ${((performance.now() - started) / 1000).toFixed(1)} s.`);
+    finish(question?.kind === "gallery" ? "" : `Done in ${((performance.now() - started) / 1000).toFixed(1)} s.`);
   } catch (error) {
     if (stop.signal.aborted) return;
     fail(error instanceof TypeError ? "The server cannot be reached: is it still running?" : error.message);
@@ -101,6 +108,7 @@ function place(name, html) {
   for (const input of all("input[type=checkbox]", section)) input.checked = chosen.includes(input.value);
   if (focused) all("a, button, input, summary", section).find((element) => element.outerHTML === focused)?.focus();
   keep(section);
+  if (!navigator.clipboard) for (const button of all("[data-copy]", section)) button.remove();  // only where the address is safe
 }
 
 // Links that lead on with the same photo or text.
@@ -149,6 +157,7 @@ function subject(form, changed) {
   const photo = route.query.get("photo");
   if (photo) pictured(field, photo);
   else chooser.open = true;
+  find("[data-most]", field).textContent = about.most;
   const drop = find(".drop", field), send = (file) => file && ask(null, { photo: (card) => { remembered(card); changed(card.photo); } }, file);
   find("input[type=file]", field).addEventListener("change", (event) => send(event.target.files[0]));
   drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
@@ -173,6 +182,7 @@ const HINTS = {
   of: {
     said: "The score of the class that the net gives this input.", class: "The score of any class, also of one that the net does not give.",
     unit: "The activation of one unit, summed over its positions: which units before it drive it?",
+    like: "The cosine of the vectors that the net makes of the two texts.",
   },
   over: {
     line: "From a baseline to the input, step by step: what each unit contributes to the score on the way; contributions add up to the whole change.",
@@ -212,8 +222,8 @@ function askForm() {
   filled(form.layer, about.places.map((p) => [p.name, `${p.name} (${p.units})`]));
   filled(form.baseline, about.baselines.map((name) => [name, name === about.baseline ? `${name} (this net's own)` : name]));
   if (about.baseline) form.baseline.value = about.baseline;
-  for (const name of ["of", "over", "baseline", "spread", "n", "measure", "top", "layer"]) if (q.get(name)) form[name].value = q.get(name);
-  if (!about.labels.length && !about.classes.length && about.reads === "photo") form.of.value = "unit";
+  for (const name of ["of", "over", "baseline", "spread", "n", "measure", "top", "layer", "like"]) if (q.get(name)) form[name].value = q.get(name);
+  if (about.reads === "photo") find("[value=like]", form.of).remove();
   if (q.get("of") === "class") form["target-class"].value = label(Number(q.get("target")));
   if (q.get("of") === "unit") form["target-unit"].value = q.get("target");
   if (q.get("rather")) form.rather.value = label(Number(q.get("rather")));
@@ -250,7 +260,10 @@ function questionOf(form, photo) {
   };
   if (form.of.value !== "said") values.of = form.of.value;
   if (form.of.value === "class" && named(form["target-class"], "target") === null) return null;
-  if (form.of.value === "unit") { values.layer = form.layer.value; values.target = form["target-unit"].value; }
+  if (form.of.value === "like") {
+    if (!form.like.value.trim()) { fail("Like which text? Type one."); form.like.focus(); return null; }
+    values.like = form.like.value;
+  } else if (form.of.value === "unit") { values.layer = form.layer.value; values.target = form["target-unit"].value; }
   else if (form.rather.value && named(form.rather, "rather") === null) return null;
   if (form.over.value !== "line") values.over = form.over.value;
   if (form.over.value === "line" && form.baseline.value !== about.baseline) values.baseline = form.baseline.value;
@@ -266,7 +279,7 @@ function whyPage() {
   askForm();
   if (!q.get("photo") && !q.get("text")) return;
   const question = { kind: "why", of, over: q.get("over") ?? "line" };
-  for (const word of ["photo", "text", "at", "layer", "baseline", "measure"]) if (q.get(word)) question[word] = q.get(word);
+  for (const word of ["photo", "text", "at", "layer", "like", "baseline", "measure"]) if (q.get(word)) question[word] = q.get(word);
   for (const word of ["target", "rather", "n", "spread", "top"]) if (q.get(word)) question[word] = Number(q.get(word));
   ask(question);
 }
@@ -282,10 +295,18 @@ function unitPage() {
   ask(question);
 }
 
-function classPage() {
-  const index = Number(route.path[1]);
+async function classPage() {
+  const index = Number(route.path[1]), at = route.query.get("at") ?? about.layer, asked = route;
   title.textContent = label(index);
-  ask({ kind: "class", index, ...(route.query.get("at") ? { at: route.query.get("at") } : {}) });
+  const box = document.createElement("label"), select = document.createElement("select");
+  filled(select, about.places.map((p) => [p.name, `${p.name} (${p.units})`]));
+  select.name = "at";
+  select.value = at;
+  select.addEventListener("change", () => go(address(`class/${index}`, { ...Object.fromEntries(route.query), at: select.value })));
+  box.append("Layer ", select);
+  controls.append(box);
+  await ask({ kind: "class", index, at });
+  if (route === asked && route.query.get("experts")) ask({ kind: "experts", index, at });
 }
 
 function classesPage() {
@@ -309,6 +330,7 @@ function offPage() {
   filled(form.at, about.places.map((p) => [p.name, `${p.name} (${p.units})`]));
   form.at.value = at;
   form.how.value = expert ? "expert" : q.get("keep") ? "keep" : "off";
+  if (!about.classes.length) find("[value=expert]", form).closest("label").remove();
   const size = about.places.find((p) => p.name === at)?.units ?? 100;
   for (const word of ["alpha", "beta"]) {
     form[word].max = size;
@@ -316,14 +338,14 @@ function offPage() {
     const told = find(`[data-for=${word}]`, form);
     told.textContent = form[word].value;
     form[word].addEventListener("input", () => { told.textContent = form[word].value; });
-    form[word].addEventListener("change", () => submit());
+    form[word].addEventListener("change", () => submit(null, true));
   }
   let units = numbers(q.get("units"));
   if (q.get("index") !== null) form.index.value = label(Number(q.get("index")));
   const chips = find(".chips", form);
   chips.replaceChildren(...units.map((unit) => {
     const item = document.createElement("li"), button = Object.assign(document.createElement("button"), { type: "button", textContent: "×" });
-    item.append(Object.assign(document.createElement("a"), { href: `#/unit/${encodeURIComponent(at)}/${unit}`, textContent: unit }), button);
+    item.append(Object.assign(document.createElement("a"), { href: address(`unit/${encodeURIComponent(at)}/${unit}`, { photo: q.get("photo"), text: q.get("text") }), textContent: unit }), button);
     button.setAttribute("aria-label", `take unit ${unit} out`);
     button.addEventListener("click", () => { units = units.filter((other) => other !== unit); submit(); });
     return item;
@@ -332,7 +354,7 @@ function offPage() {
   const refresh = () => { for (const box of all("[data-how]", form)) box.hidden = !box.dataset.how.split(" ").includes(form.how.value); };
   refresh();
   for (const radio of all("[name=how]", form)) radio.addEventListener("change", () => { refresh(); if (form.how.value !== "expert" || form.index.value) submit(); });
-  const submit = (photo) => {
+  const submit = (photo, slides = false) => {
     problem.hidden = true;
     const added = numbers(form.add.value);
     if (form.add.value.trim() && !added.length) { fail(`"${form.add.value}" are no numbers of units: type 52, 76.`); form.add.focus(); return; }
@@ -343,15 +365,23 @@ function offPage() {
     if (form.how.value === "expert") Object.assign(values, { alpha: form.alpha.value, beta: form.beta.value });
     else Object.assign(values, { units: [...new Set([...(form.at.value === at ? units : []), ...added])].join(","), keep: form.how.value === "keep" ? 1 : null });
     const next = address("off", values);
-    if (next !== location.hash) undo.push(location.hash);
-    go(next);
+    if (next === location.hash) return show();
+    // A slider's way is one step of the history, however many stops it makes.
+    if (slides && performance.now() - slid < 1500) history.replaceState(null, "", next);
+    else { undo.push(location.hash); history.pushState(null, "", next); }
+    if (slides) slid = performance.now();
+    show();
   };
   form.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
   form.at.addEventListener("change", () => submit());
   find("[data-add]", form).addEventListener("click", () => submit());
   const back = find("[data-undo]", form);
   back.disabled = !undo.length;
-  back.addEventListener("click", () => { const before = undo.pop(); if (before) go(before); });
+  back.addEventListener("click", () => {
+    let before = undo.pop();
+    while (before === location.hash) before = undo.pop();
+    if (before) go(before);
+  });
   subject(form, submit);
   if (q.get("photo")) find(".chooser", form).open = false;
   const question = { at, units, keep: !expert && Boolean(q.get("keep")), index: whole(q.get("index")), alpha: whole(q.get("alpha")), beta: whole(q.get("beta")) ?? 0 };
@@ -360,7 +390,9 @@ function offPage() {
     if (question.index === null) { fail("An expert is of a class: choose one, in focus, and try."); form.index.focus(); return; }
     ask({ kind: "export", ...question }, { file: saved });
   });
-  if (expert || units.length || question.keep) ask({ kind: "off", ...question });
+  keep(form);
+  if (expert || units.length) ask({ kind: "off", ...question });
+  else parts.append(Object.assign(document.createElement("p"), { className: "soft", textContent: "No units yet: choose some on an answer, or add their numbers." }));
 }
 
 function saved(event) {
@@ -388,12 +420,17 @@ function resultsPage() {
 
 async function resultPage() {
   const [, number, ...rest] = route.path, name = rest.join("/"), asked = location.hash;
-  const response = await fetch(`api/results/${encodeURIComponent(number)}/${rest.map(encodeURIComponent).join("/")}`);
+  const response = await fetch(`api/results/${encodeURIComponent(number)}/${rest.map(encodeURIComponent).join("/")}`).catch(() => null);
   if (location.hash !== asked) return;
-  if (!response.ok) return fail(`There is no page ${name} among the stored results.`);
+  if (!response?.ok) return fail(`There is no page ${name} among the stored results.`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  for (const element of all("script, style, link, meta, base, iframe, object, embed, form, title", page)) element.remove();
+  for (const element of all("script, style, link, meta, base, iframe, object, embed, form, title, area, animate, set, use", page)) element.remove();
+  for (const element of all("*", page)) {
+    for (const { name: word } of [...element.attributes]) if (/^on|^data-(?!key$)|^name$|:href$|^form|^action$|^target$/i.test(word)) element.removeAttribute(word);
+  }
+  for (const link of all("svg a", page)) link.removeAttribute("href");
   title.textContent = find("h1", page)?.textContent ?? name;
+  document.title = `${title.textContent} · influent`;
   find("h1", page)?.remove();
   for (const element of all("[id]", page)) element.id = `of-${element.id}`;
   for (const link of all("a[href]", page)) {
@@ -417,24 +454,34 @@ function show() {
   route = parsed(location.hash);
   if (route.path[0] !== "off") undo = [];
   problem.hidden = true;
+  say(said = "");
+  find("#view").classList.toggle("split", route.path[0] === "why" || route.path[0] === "off");
+  const focused = route.path[0] === shown ? spoken(document.activeElement) : null;
+  shown = route.path[0];
   controls.replaceChildren();
   parts.replaceChildren();
-  say("");
-  find("#view").classList.toggle("split", route.path[0] === "why" || route.path[0] === "off");
   const page = PAGES[route.path[0]];
   if (page) page();
   else { title.textContent = "There is no such page"; parts.append(Object.assign(document.createElement("a"), { href: "#/", textContent: "Ask a question" })); }
   document.title = `${title.textContent} · influent`;
   const own = { class: "classes", result: "results", "": "why" }[route.path[0]] ?? route.path[0];
-  for (const link of all("#pages a")) link.toggleAttribute("aria-current", link.dataset.page === own);
-  for (const link of all("#pages a[aria-current]")) link.setAttribute("aria-current", "page");
+  const same = { photo: route.query.get("photo"), text: route.query.get("text") };
+  for (const link of all("#pages a")) {
+    if (link.dataset.page === own) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+    if (link.dataset.page === "why" || link.dataset.page === "off") link.href = address(link.dataset.page, same);
+  }
+  if (focused) all("input, select, button, textarea, summary", controls).find((element) => spoken(element) === focused)?.focus();
 }
 
+// What tells a control from others, in a page that is drawn anew.
+const spoken = (element) => (element && controls.contains(element) ? [element.tagName, element.name, element.type === "radio" ? element.value : "", element.getAttribute("aria-label"), element.textContent].join("|") : null);
+let shown = null;
+
 document.addEventListener("click", (event) => {
-  const anchor = event.target.closest("a[data-anchor]"), copy = event.target.closest("[data-copy]"), tries = event.target.closest("[data-experts]");
+  const anchor = event.target.closest("a[data-anchor]"), copy = event.target.closest("[data-copy]");
   if (anchor) { event.preventDefault(); const place = document.getElementById(anchor.getAttribute("href").slice(1)); place?.scrollIntoView(); if (place?.id === "view") place.focus(); }
   if (copy) navigator.clipboard.writeText(copy.closest("h4").nextElementSibling.textContent).then(() => { copy.textContent = "Copied"; });
-  if (tries) { tries.disabled = true; ask({ kind: "experts", index: Number(route.path[1]), ...(route.query.get("at") ? { at: route.query.get("at") } : {}) }); }
 });
 
 document.addEventListener("submit", (event) => {
@@ -443,7 +490,8 @@ document.addEventListener("submit", (event) => {
     event.preventDefault();
     const units = all("input:checked", form).map((input) => input.value);
     if (!units.length) { fail("Choose units first, by their boxes."); problem.scrollIntoView({ block: "center" }); return; }
-    go(address("off", { at: form.dataset.at, units: units.join(","), photo: route.query.get("photo"), text: route.query.get("text") }));
+    const index = route.query.get("of") === "class" ? route.query.get("target") : null;
+    go(address("off", { at: form.dataset.at, units: units.join(","), photo: route.query.get("photo"), text: route.query.get("text"), index }));
   }
   if (form.matches("form.nickname")) {
     event.preventDefault();
@@ -451,7 +499,13 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-window.addEventListener("hashchange", () => { show(); window.scrollTo(0, 0); find("#view").focus({ preventScroll: true }); });
+window.addEventListener("hashchange", () => {
+  const before = shown;
+  show();
+  if (before === shown && shown === "off") return;  // another setting of the same page
+  window.scrollTo(0, 0);
+  find("#view").focus({ preventScroll: true });
+});
 
 try {
   const response = await fetch("api/about");
