@@ -28,14 +28,26 @@ def trunk(net: Net, x: Tensor) -> list[CutInfo]:
 
 
 def _crossed(net: Net, x: Tensor, every: list[CutInfo]) -> list[CutInfo]:
+    crossed = crossings(net, x, every)
+    return [c for c in crossed if any(net.module.get_submodule(c.name).children())] or crossed
+
+
+def crossings(net: Net, x: Tensor, every: list[CutInfo]) -> list[CutInfo]:
+    """Of `every` place of a net, `cuts(net, x)`, those that every path crosses, blocks and what is inside of them.
+
+    Places count that run once and whose channels are known.
+
+    >>> net = Net(nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), nn.Flatten(), nn.Linear(72, 2)).eval())
+    >>> [place.name for place in crossings(net, torch.zeros(1, 3, 5, 5), cuts(net, torch.zeros(1, 3, 5, 5)))]
+    ['0.0', '0.1', '0', '1', '2']
+    """
     places = [c for c in every if c.calls == 1 and c.axes and "channel" in c.axes]
     if not places:
         return []
     with Probe(net, [Cut(c.name) for c in places], [OUTPUT], INPUT, None, 1) as probe:
         row = torch.zeros(1, dtype=torch.long)
         full = probe.full(x, row, lambda done: [done.read[OUTPUT].flatten(1).sum(1)])
-    crossed = [c for c in places if full[Cut(c.name)][0]]
-    return [c for c in crossed if any(net.module.get_submodule(c.name).children())] or crossed
+    return [c for c in places if full[Cut(c.name)][0]]
 
 
 def middle(net: Net, x: Tensor) -> Cut:

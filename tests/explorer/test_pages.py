@@ -198,6 +198,35 @@ def test_what_is_gathered_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch
     assert list(desk.gathered) == ["body.relu/channel"] and len(desk.held) == 2
 
 
+def test_an_image_is_counted_once_whoever_looks_at_the_same_time(desk: Desk, data: Path) -> None:
+    seen = desk.seen(desk.places["body.relu"])
+    looks = [seen.look(desk.net, desk.images, desk.classes, range(18), desk.progress) for _ in range(3)]
+    for look in looks:
+        next(look, None)
+    for look in looks:
+        list(look)
+    assert sorted(seen.numbers) == list(range(18)) and seen.influence.values.shape == (18, 6)
+
+
+def test_images_that_were_seen_first_make_room(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("influent.explorer.gather.MOST", 6)
+    monkeypatch.setattr("influent.explorer.gather.PART", 2)
+    seen = desk.seen(desk.places["body.relu"])
+    for wanted in ([0, 1, 2, 3, 4], [5, 6, 7, 1]):
+        list(seen.look(desk.net, desk.images, desk.classes, wanted, desk.progress))
+    assert seen.numbers == [1, 3, 4, 5, 6, 7] or set(seen.numbers) >= {1, 5, 6, 7}
+    assert len(seen.numbers) == len(seen.label) == len(seen.said) == len(seen.sure) == 6
+    assert seen.influence.values.shape == seen.activation.values.shape == (6, 6)
+    names = [desk.images.files[k][0] for k in seen.numbers]
+    assert list(seen.influence.instances) == names
+
+
+def test_a_unit_is_asked_about_at_the_layer_before_it(desk: Desk) -> None:
+    assert desk.before("body.second") == "body.relu" and desk.before("body.first") is None
+    html = parts(why(desk, Why(kind="why", photo="data-0", of="unit", layer="body.second", target=1, n=9)))["answer"]
+    assert "of body.relu" in html
+
+
 def test_data_for_a_net_that_reads_texts_are_refused(data: Path) -> None:
     with pytest.raises(inf.InfluentError, match="reads texts, and --data"):
         Desk.of(Plan(_sentiment, "textcnn-sentiment", "", "", data=data), lambda points: None)
@@ -216,6 +245,10 @@ def test_a_text_is_explained_and_its_filters_switched_off() -> None:
     assert "The words that drive it" in words and ">not<" in words
     bars = parts(switch.off(desk, Off(kind="off", at=at, units=list(range(256)), text="this is not good")))["bars"]
     assert "0 of 256 units" in bars
+    alike = questions.quantity(desk, Why(kind="why", of="like", like="a good film"), None)
+    assert repr(alike) == "Similarity('a good film')"
+    with pytest.raises(inf.QuestionError, match="Like which text"):
+        questions.quantity(desk, Why(kind="why", of="like"), None)
 
 
 def test_a_histogram_counts_every_value_once() -> None:

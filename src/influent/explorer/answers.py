@@ -21,7 +21,8 @@ from influent.views.shared import lit, thumbnail
 from influent.views.units import as_picture, pixels_way
 
 from .asks import Subject, Why
-from .desk import Desk, Held, Place
+from .desk import Desk, Held
+from .netmap import Place
 from .plan import Event
 from .questions import Words, as_command, as_python, distribution, measure, quantity
 

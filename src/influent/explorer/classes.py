@@ -21,8 +21,9 @@ from influent.views.grid import grid
 
 from .answers import fired, part
 from .asks import OneClass
-from .desk import Desk, Place
+from .desk import Desk
 from .gather import Gathered, taken
+from .netmap import Place
 from .plan import Event
 
 TOP, PICTURED, BEST, CHOOSE, TEST, PART = 10, 3, 6, 64, 96, 16

@@ -18,15 +18,12 @@ from torch import Tensor
 
 from influent.atomic import write_whole
 from influent.attribution import Attribution
-from influent.cut import OUTPUT, Cut
 from influent.embedding import BASELINES as OF_TEXTS
 from influent.errors import InfluentError, InputError, QuestionError
 from influent.measures import gradient
 from influent.nets import Net, weights_hash
 from influent.photos import EXAMPLES, example, is_photo, read_photo
 from influent.pixels import BASELINES
-from influent.places import middle, transformer, trunk
-from influent.probe import CutInfo, activations, cuts
 from influent.quantities import Label
 from influent.samples import Folder
 from influent.store import load, read_meta
@@ -34,9 +31,9 @@ from influent.text import TextTransform
 from influent.views.shared import thumbnail
 from influent.views.units import as_picture
 from influent.zoo.files import read_nicknames
-from influent.zoo.sentences import SentenceEncoder
 
 from .gather import Gathered
+from .netmap import Place, layer, outputs, places, places_of_texts
 from .plan import PIXELS, UPLOAD, Event, Plan, Sent
 
 HELD, GATHERED, SHOWN = 128, 4, 24
@@ -55,17 +52,6 @@ class Held:
     example: bool = False
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the net can be asked: a cut that counts units, how many there are, and what runs there."""
-
-    cut: Cut
-    units: int
-    kind: str
-    shape: tuple[int, ...]
-    drawn: bool = False
-
-
 class Desk:
     """The worker's net, with its data and all that it has seen so far; bounded, whatever is asked."""
 
@@ -74,9 +60,9 @@ class Desk:
         self.reads_texts = isinstance(net.transform, TextTransform)
         grey = Image.new("RGB", (256, 256), (127, 127, 127))
         x = net.read("this is a text", truncate=True) if self.reads_texts else net.read(grey)
-        self.places = _places_of_texts(net, x) if self.reads_texts else _places(net, x)
-        self.layer = _layer(net, x, self.places, self.reads_texts)
-        self.outputs = _outputs(net, x)
+        self.places = places_of_texts(net, x) if self.reads_texts else places(net, x)
+        self.layer = layer(net, x, self.places, self.reads_texts)
+        self.outputs = outputs(net, x)
         self.outside = _photos_of(plan.outside)
         self.examples = _examples() if not self.reads_texts else []
         self.held: OrderedDict[str, Held] = OrderedDict()
@@ -291,67 +277,6 @@ def _examples() -> list[tuple[str, Path]]:
         except InputError:
             continue
     return sorted(found, key=lambda one: (one[0] != "coffee", one[0] != "chelsea"))
-
-
-def _places(net: Net, x: Tensor) -> dict[str, Place]:
-    """All places with channels that run once; of those that every path crosses the outermost are drawn."""
-    crossed = [place.name for place in trunk(net, x)]
-    drawn = {name for name in crossed if not any(name.startswith(f"{other}.") for other in crossed)}
-    return {c.name: found for c in cuts(net, x) if (found := _place(c, c.name in drawn)) is not None}
-
-
-def _place(c: CutInfo, drawn: bool) -> Place | None:
-    if c.calls != 1 or c.shape is None or not c.axes or "channel" not in c.axes:
-        return None
-    units = c.shape[1 + c.axes.index("channel")]
-    return Place(Cut(f"{c.name}/channel"), units, c.kind, c.shape[1:], drawn)
-
-
-def _places_of_texts(net: Net, x: Any) -> dict[str, Place]:
-    """The heads and neurons of a transformer; of other nets that read texts, the places with channels."""
-    every = cuts(net, x)
-    try:
-        found = transformer(net)
-    except QuestionError:
-        places = {c.name: _place(c, c.axes == ("channel",)) for c in every}
-        return {name: place for name, place in places.items() if place is not None}
-    from influent.ask import influence
-    from influent.distributions import Point
-    from influent.measures import activation
-    from influent.quantities import Unit
-
-    named = [Cut(text) for text in (*found.heads, *found.neurons)]
-    answers = influence(net, named, Unit(0, named[0]), Point(x), activation)
-    kinds = {c.name: c.kind for c in every}
-    return {
-        cut.text: Place(cut, answers[cut].values.shape[-1], kinds.get(cut.name, ""), (answers[cut].values.shape[-1],),
-                        cut.units == "head")
-        for cut in named
-    }  # fmt: skip
-
-
-def _layer(net: Net, x: Any, places: dict[str, Place], reads_texts: bool) -> str | None:
-    """The place that is asked about where none is named."""
-    if net.layer is not None:
-        wanted = Cut(net.layer).place.text
-        return (
-            wanted if wanted in places else next((name for name in places if places[name].cut.text == net.layer), None)
-        )
-    if reads_texts:
-        return None
-    try:
-        return middle(net, x).place.text
-    except QuestionError:
-        return next(iter(places), None)
-
-
-def _outputs(net: Net, x: Any) -> int:
-    """How many classes the net tells; 0 for one whose output is something else."""
-    try:
-        y = activations(net, OUTPUT, x)
-    except InfluentError:
-        return 0
-    return y.shape[1] if y.dim() == 2 and not isinstance(net.module, SentenceEncoder) else 0
 
 
 def _essences(plan: Plan, net: Net) -> dict[str, Attribution]:

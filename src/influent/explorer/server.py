@@ -29,7 +29,8 @@ from .plan import UPLOAD, Event, Plan, Sent
 from .results import Stored
 
 STATIC = {
-    "explorer.js": "text/javascript", "explorer.css": "text/css", "page.css": "text/css", "sort.js": "text/javascript",
+    "explorer.js": "text/javascript", "explorer-core.js": "text/javascript", "sort.js": "text/javascript",
+    "explorer.css": "text/css", "page.css": "text/css",
 }  # fmt: skip
 PHOTOS, JOBS = "/api/photos", "/api/jobs"
 IDLE = 20.0

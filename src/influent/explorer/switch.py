@@ -28,7 +28,8 @@ from influent.zoo.sentences import SentenceEncoder
 from .answers import part, subject
 from .asks import Off
 from .classes import choosing, gathered_class, kept_alone, testing
-from .desk import Desk, Place, probabilities
+from .desk import Desk, probabilities
+from .netmap import Place
 from .plan import Event
 
 BARS, ROWS = 6, 12

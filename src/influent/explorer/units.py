@@ -23,8 +23,9 @@ from influent.views.units import as_picture, in_rgb, pixels_path, pixels_way
 
 from .answers import SIDE, fired, part, subject
 from .asks import Name, OneUnit
-from .desk import Desk, Held, Place
+from .desk import Desk, Held
 from .gather import Gathered
+from .netmap import Place
 from .plan import Event
 
 BEST, DRIVEN, FIRST, POINTS = 8, 3, 20, 17
