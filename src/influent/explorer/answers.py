@@ -10,7 +10,7 @@ from torch import Tensor
 from influent.distributions import Line
 from influent.errors import InputError
 from influent.explain import Request
-from influent.explain_text import explained, unit_name
+from influent.explain_text import answers_of, explained, unit_name
 from influent.quantity import as_quantity
 from influent.shared import where
 from influent.text import Text
@@ -69,9 +69,7 @@ def _why_photo(desk: Desk, ask: Why, held: Held) -> Iterator[Event]:
     said = predict(net, x)
     named = [(net.label(i), p) for i, p in said]
     picture = Cell(as_picture(net, x), "").jpeg(SIDE)
-    yield part(
-        "prediction", "prediction", predictions=named, picture=picture, name=held.name, index=said and said[0][0]
-    )
+    yield part("prediction", "prediction", predictions=named, picture=picture, name=held.name)
     of, how = quantity(desk, ask, named_class(net, said[0][0]) if said else None), measure(ask)
     counts = [FIRST, ask.n] if ask.over != "point" and ask.n > FIRST else [ask.n]
     for n in counts:
@@ -107,7 +105,11 @@ def _shown(desk: Desk, at: str, ask: Why, found: Top, answer: Answer, x: Tensor)
 def _why_text(desk: Desk, ask: Why, text: Text) -> Iterator[Event]:
     net = desk.net
     cut = None if ask.at is None else desk.place(ask.at)[1].cut.text
-    of = quantity(desk, ask, None) if ask.of != "said" or ask.rather is not None else None
+    of = None
+    if ask.of != "said":
+        of = quantity(desk, ask, None)
+    elif ask.rather is not None:
+        of = quantity(desk, ask, answers_of(net, text)[0].quantity)
     over = distribution(desk, ask, text, ask.n)
     request = Request(net, desk.plan.name, at=cut, top=ask.top)
     made = explained(request, text, desk.progress, ([] if of is None else [of], over, measure(ask)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def gathered_class(desk: Desk, place: Place, index: int) -> Generator[Event, Non
         raise QuestionError(f"There is no image of {desk.net.label(index)} in these data.")
     for done in seen.look(desk.net, desk.images, desk.classes, wanted, desk.progress):
         yield {"event": "progress", "points": done, "of": len(wanted), "unit": "images of the class"}
-    return seen
+    return copy.copy(seen)  # as it is now: rows that others' questions add or forget are not its own
 
 
 def chooses(desk: Desk, index: int) -> list[int]:

@@ -107,8 +107,8 @@ def _in_data(desk: Desk, place: Place, at: str, unit: int) -> Iterator[Event]:
     if len(seen) != shown:
         yield _data(desk, seen, place, at, unit)
     cards = []
-    for row in _best(seen, unit)[:DRIVEN]:
-        cards.append(_driven(desk, desk.photo(f"data-{seen.numbers[row]}"), place, unit))
+    for number in [seen.numbers[row] for row in _best(seen, unit)[:DRIVEN]]:
+        cards.append(_driven(desk, desk.photo(f"data-{number}"), place, unit))
         yield part("driven", "driven", title="What drives it on its best images", cards=cards)
 
 
