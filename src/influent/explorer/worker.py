@@ -65,8 +65,8 @@ def work(plan: Plan, pipe: Any, stop: Any) -> None:
     except InfluentError as error:
         pipe.send(("failed", str(error)))
         return
-    pipe.send(("ready", desk.about))
     warm(desk)
+    pipe.send(("ready", desk.about))
     running: dict[int, Iterator[Event]] = {}
     while True:
         try:
