@@ -67,7 +67,6 @@ export async function ask(question, on = {}, body = null) {
       else if (event.event === "error") fail(event.message);
       else if (event.event === "note") note(event.message);
       else if (event.event === "part") place(event.part, event.html);
-      else if (event.event === "subject") { remembered(event); const field = find(".subject"); if (field) pictured(field, event.photo); }
       else on[event.event]?.(event);
     }
     finish(question?.kind === "gallery" ? "" : `Done in ${((performance.now() - started) / 1000).toFixed(1)} s.`);

@@ -56,6 +56,9 @@ function subject(form, changed) {
 const cards = new Map();
 const remembered = (card) => cards.set(card.photo, card);
 
+// What to do with the photo of an answer: show it where it was chosen.
+const seen = { subject: (card) => { remembered(card); const field = find(".subject"); if (field) pictured(field, card.photo); } };
+
 function pictured(field, photo) {
   const card = cards.get(photo), box = find(".chosen-photo", field);
   box.replaceChildren();
@@ -169,7 +172,7 @@ function whyPage() {
   const question = { kind: "why", of, over: q.get("over") ?? "line" };
   for (const word of ["photo", "text", "at", "layer", "like", "baseline", "measure"]) if (q.get(word)) question[word] = q.get(word);
   for (const word of ["target", "rather", "n", "spread", "top"]) if (q.get(word)) question[word] = Number(q.get(word));
-  ask(question);
+  ask(question, seen);
 }
 
 // ---- a unit, a class
@@ -279,7 +282,7 @@ function offPage() {
     ask({ kind: "export", ...question }, { file: saved });
   });
   keep(form);
-  if (expert || units.length) ask({ kind: "off", ...question });
+  if (expert || units.length) ask({ kind: "off", ...question }, seen);
   else parts.append(Object.assign(document.createElement("p"), { className: "soft", textContent: "No units yet: choose some on an answer, or add their numbers." }));
 }
 
