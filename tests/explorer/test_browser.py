@@ -100,6 +100,9 @@ def test_what_is_no_photo_is_a_lesson_on_the_page(page: Page, tmp_path: Path) ->
     (tmp_path / "cat.png").write_text("<html>no cat</html>")
     page.locator("input[type=file]").set_input_files(str(tmp_path / "cat.png"))
     expect(page.get_by_role("alert")).to_contain_text("cat.png holds text, no picture")
+    (tmp_path / "large.png").write_bytes(bytes(21 * 2**20))
+    page.locator("input[type=file]").set_input_files(str(tmp_path / "large.png"))
+    expect(page.get_by_role("alert")).to_contain_text("large.png has 22020096 bytes, and up to 20 MiB")
 
 
 def test_a_question_in_all_its_words(wide: Page, real: Served) -> None:

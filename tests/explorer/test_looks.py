@@ -114,6 +114,7 @@ def test_the_pictures_of_the_docs_are_of_these_pages(browser: Browser, real: Ser
         done(page)
         shot(page, "explorer-why", 1250)
         page.locator(".units a").first.click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("channel")
         done(page)
         shot(page, "explorer-unit", 1500)
         go(page, real.base, "#/why?photo=example-0&n=17&top=8")

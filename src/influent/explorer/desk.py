@@ -109,6 +109,7 @@ class Desk:
             and {"name": readable(self.folder.path.resolve().name), "images": len(self.folder.files)},
             "baselines": baselines,
             "baseline": self.net.baseline if self.net.baseline in baselines else None,
+            "bytes": UPLOAD,
             "most": f"{UPLOAD // 2**20} MiB, {PIXELS // 10**6} million pixels",
         }  # fmt: skip
 

@@ -5,7 +5,8 @@ import { about, address, all, ask, classNamed, controls, fail, find, keep, know,
 let undo = [], slid = -Infinity, shown = null;
 
 function go(hash) {
-  if (location.hash === hash) show(); else location.hash = hash;
+  if (location.hash !== hash) history.pushState(null, "", hash);
+  arrive();
 }
 
 // ---- the photo, or the text
@@ -46,7 +47,8 @@ function subject(form, changed) {
   if (photo) pictured(field, photo);
   else chooser.open = true;
   find("[data-most]", field).textContent = about.most;
-  const drop = find(".drop", field), send = (file) => file && ask(null, { photo: (card) => { remembered(card); changed(card.photo); } }, file);
+  const drop = find(".drop", field), fits = (file) => file.size <= about.bytes || fail(`${file.name} has ${file.size} bytes, and up to ${about.most} are taken: make it smaller.`);
+  const send = (file) => file && fits(file) && ask(null, { photo: (card) => { remembered(card); changed(card.photo); } }, file);
   find("input[type=file]", field).addEventListener("change", (event) => send(event.target.files[0]));
   drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
   drop.addEventListener("dragleave", () => drop.classList.remove("over"));
@@ -387,13 +389,15 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-window.addEventListener("hashchange", () => {
+function arrive() {
   const before = shown;
   show();
   if (before === shown && shown === "off") return;  // another setting of the same page
   window.scrollTo(0, 0);
   find("#view").focus({ preventScroll: true });
-});
+}
+
+window.addEventListener("hashchange", arrive);
 
 try {
   const response = await fetch("api/about");
