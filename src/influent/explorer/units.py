@@ -28,7 +28,7 @@ from .gather import Gathered
 from .netmap import Place
 from .plan import Event
 
-BEST, DRIVEN, FIRST, POINTS = 8, 3, 20, 17
+BEST, DRIVEN, FIRST, POINTS = 8, 3, 20, 33
 """Best images shown, of these with their pixels; ranks that make an essence; points of a path to a unit's pixels."""
 
 
