@@ -87,7 +87,7 @@ def test_axe_finds_nothing_serious(browser: Browser, real: Served) -> None:
 
 
 SHOTS = Path(__file__).parents[2] / "docs" / "images"
-NUMBERS = re.compile(r"[-+−]?\d[\d.,]*(e[-+]\d+)?")
+NUMBERS = re.compile(r"[-+−]?\d+(?:[.,]\d+)*(?:e[-+]\d+)?")
 
 
 def shot(page: Page, name: str, height: int) -> None:
