@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -34,7 +32,7 @@ from influent.zoo.files import read_nicknames
 
 from .gather import Gathered
 from .netmap import Place, layer, outputs, places, places_of_texts
-from .plan import PIXELS, UPLOAD, Event, Plan, Sent
+from .plan import PIXELS, UPLOAD, Event, Plan, Sent, readable
 
 HELD, GATHERED, SHOWN = 128, 4, 24
 """Photos that are held, of those sent and of all others; layers whose data are; photos of the gallery at once."""
@@ -301,13 +299,3 @@ def _spelt(labels: Any) -> list[str]:
     names = list(labels or ())
     count = Counter(names)
     return [name if count[name] == 1 else f"{name} ({k})" for k, name in enumerate(names)]
-
-
-def readable(name: str) -> str:
-    """The name of a file as text, also where it is not UTF-8."""
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
-def probabilities(logits: Tensor) -> Tensor:
-    """Softmax in double precision, `[class]`."""
-    return torch.softmax(logits.detach().double().cpu(), 0)

@@ -120,9 +120,7 @@ class Guard:
         """The cookie's name: of this server among those of the host."""
         return f"{COOKIE}-{(scope.get('server') or ('', ''))[1]}"
 
-    def _without_token(
-        self, scope: Scope, told: dict[str, str]
-    ) -> tuple[int, str, dict[str, str]] | tuple[int, str] | None:
+    def _without_token(self, scope: Scope, told: dict[str, str]) -> Refusal | None:
         if self.token is None:
             return None
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]

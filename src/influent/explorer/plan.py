@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,3 +43,8 @@ class Plan:
     nicknames: Path = Path("nicknames.json")
     images: int = 512
     threads: int | None = None
+
+
+def readable(name: str) -> str:
+    """The name of a file as text, also where it is not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")

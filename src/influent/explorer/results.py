@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from influent.errors import InputError
+
+from .plan import readable
 
 META, PAGE, REPORT = "meta.json", "explanation.html", "report.json"
 _TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
@@ -29,8 +30,7 @@ class Stored:
     @property
     def about(self) -> dict[str, str]:
         """What the list shows."""
-        name = os.fsencode(self.folder.name).decode("utf-8", "replace")
-        return {"kind": self.kind, "title": self.title, "page": self.pages[0], "folder": name}
+        return {"kind": self.kind, "title": self.title, "page": self.pages[0], "folder": readable(self.folder.name)}
 
     def page(self, name: str) -> str | None:
         """The HTML of one of its pages; None for any other name, and for what has gone since."""

@@ -28,12 +28,12 @@ from influent.zoo.sentences import SentenceEncoder
 from .answers import part, subject
 from .asks import Off
 from .classes import choosing, gathered_class, kept_alone, testing
-from .desk import Desk, probabilities
+from .desk import Desk
 from .netmap import Place
 from .plan import Event
 
-BARS, ROWS = 6, 12
-"""Classes whose bars are shown, and whose recall and precision are."""
+LIKELIEST, BARS, ROWS = 4, 8, 12
+"""Classes that come first before and after, of these as many as have bars; classes with recall and precision."""
 
 
 def mask_of(desk: Desk, ask: Off, place: Place) -> Generator[Event, None, Mask | None]:
@@ -73,12 +73,17 @@ def off(desk: Desk, ask: Off) -> Iterator[Event]:
         focus = int(before.argmax()) if focus is None else focus
         yield part("bars", "bars", rows=_bars(desk, before, after, focus), kept=kept, units=place.units, at=at)
     if desk.folder is not None and mask is not None:
-        yield from _in_data(desk, mask, focus, kept)
+        yield from _in_data(desk, mask, focus)
+
+
+def probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Softmax in double precision, `[class]`."""
+    return torch.softmax(logits.detach().double().cpu(), 0)
 
 
 def _bars(desk: Desk, before: torch.Tensor, after: torch.Tensor, focus: int) -> list[dict[str, Any]]:
     """The likeliest classes before and after, with the class in focus."""
-    each = min(BARS - 2, len(before))
+    each = min(LIKELIEST, len(before))
     indices = [focus, *before.topk(each).indices.tolist(), *after.topk(each).indices.tolist()]
     return [
         {
@@ -88,11 +93,11 @@ def _bars(desk: Desk, before: torch.Tensor, after: torch.Tensor, focus: int) -> 
             "after": float(after[i]),
             "focus": i == focus,
         }
-        for i in list(dict.fromkeys(indices))[: BARS + 2]
+        for i in list(dict.fromkeys(indices))[:BARS]
     ]
 
 
-def _in_data(desk: Desk, mask: Mask, focus: int | None, kept: int) -> Iterator[Event]:
+def _in_data(desk: Desk, mask: Mask, focus: int | None) -> Iterator[Event]:
     classes = sorted(desk.classes.values())
     own = focus if focus in classes else None
     parts, total, done = testing(desk, own), None, 0
@@ -133,7 +138,7 @@ def _rows(desk: Desk, classes: list[int], found: Evaluation, focus: int | None) 
 
 def export(desk: Desk, ask: Off) -> Iterator[Event]:
     """The mask as an `Expert`, a folder in a zip file, and the line that loads it."""
-    at, place = desk.place(ask.at)
+    _, place = desk.place(ask.at)
     if ask.index is None:
         raise QuestionError("An expert is of a class: choose one by its name.")
     index = desk.check_class(ask.index)
@@ -149,5 +154,4 @@ def export(desk: Desk, ask: Off) -> Iterator[Event]:
     code = f"import influent as inf\n\nnet = {desk.plan.python}\nexpert = inf.Expert.load('expert', net)\n"
     yield {
         "event": "file", "name": "expert.zip", "base64": base64.b64encode(packed.getvalue()).decode(), "python": code,
-        "at": at,
     }  # fmt: skip
